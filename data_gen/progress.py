@@ -1,0 +1,77 @@
+"""One progress line for everything that takes more than a few seconds.
+
+On a terminal it is a `rich` bar with rate and remaining time; anywhere else a plain line every few seconds, so that
+logs stay readable.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+PLAIN_EVERY_S = 10.0
+
+
+class Progress:
+    """`with Progress("generate", total=100) as bar: bar.advance(1, note="0.12 $")`. `total=None`: unknown."""
+
+    def __init__(self, title: str, total: int | None = None, unit: str = "rows", done: int = 0) -> None:
+        self.title, self.total, self.unit, self.done = title, total, unit, done
+        self.note = ""
+        self._start = self._last = time.monotonic()
+        self._at_start = done
+        self._bar = None
+        self._task = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            columns = (
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            )  # fmt: skip
+            self._bar = RichProgress(*columns, console=Console(stderr=True))
+            self._bar.start()
+            self._task = self._bar.add_task(
+                self.title, total=self.total, completed=self.done, rate="", note=""
+            )
+        return self
+
+    def advance(self, n: int = 1, note: str | None = None) -> None:
+        """Count `n` more; `note` stands at the end of the line until the next one."""
+        self.done += n
+        self.note = self.note if note is None else note
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, rate=self._rate(now), note=self.note)
+        elif now - self._last >= PLAIN_EVERY_S:
+            self._last = now
+            self._print(now)
+
+    def _rate(self, now: float) -> str:
+        return f"{(self.done - self._at_start) / max(now - self._start, 1e-9):.1f} {self.unit}/s"
+
+    def _print(self, now: float) -> None:
+        of = f"/{self.total}" if self.total is not None else ""
+        left = ""
+        made = self.done - self._at_start
+        if self.total and made:
+            left = f", {(self.total - self.done) * (now - self._start) / made:.0f} s left"
+        note = f", {self.note}" if self.note else ""
+        print(
+            f"{self.title}: {self.done}{of} {self.unit}, {self._rate(now)}{left}{note}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        else:
+            self._print(time.monotonic())

@@ -1,0 +1,137 @@
+"""Record, the one form every data set is turned into, and its JSONL.
+
+A record is Alpaca's form with history, which the trainers of the field read as it is. Its `id` is a hash of its
+content, so the same question and answer has the same id wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonlines
+import orjson
+
+
+class DataError(ValueError):
+    """A sentence for the user: which file, line or name is wrong and the way out. The command exits with 2."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One instruction and its answer."""
+
+    instruction: str
+    input: str = ""
+    output: str = ""
+    system: str = ""
+    history: list[list[str]] = field(default_factory=list)
+    """Earlier turns, oldest first, each `[question, answer]`"""
+    id: str = ""
+    source: str = ""
+    """The registry's id of the set it comes from"""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Provenance: teacher, model, strategy, prompt hash, seed, usage, time, licence"""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            self.id = content_id(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, in their order."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Record:
+        """A record from a JSON object of this form or of plain Alpaca's (`instruction`, `input`, `output`).
+
+        Raises DataError when `instruction` or `output` is missing or a field has the wrong type.
+        """
+        for name in ("instruction", "output"):
+            if not isinstance(row.get(name), str):
+                got = "missing" if name not in row else f"a {type(row[name]).__name__}"
+                raise DataError(f"field {name!r} is {got}; a record needs it as text")
+        history = row.get("history") or []
+        if not all(isinstance(turn, list | tuple) and len(turn) == 2 for turn in history):
+            raise DataError("field 'history' must be a list of [question, answer] pairs")
+        return cls(
+            instruction=row["instruction"],
+            input=row.get("input") or "",
+            output=row["output"],
+            system=row.get("system") or "",
+            history=[[str(q), str(a)] for q, a in history],
+            id=row.get("id") or "",
+            source=row.get("source") or "",
+            meta=dict(row.get("meta") or {}),
+        )
+
+
+def content_id(record: Record) -> str:
+    """16 hex digits over what is said in a record, not over where it comes from."""
+    said = [record.instruction, record.input, record.output, record.system, record.history]
+    return hashlib.blake2b(orjson.dumps(said), digest_size=8).hexdigest()
+
+
+def read_records(path: str | Path) -> Iterator[Record]:
+    """Records of a JSONL file (or of a JSON array of Alpaca rows), one at a time.
+
+    Raises DataError naming file and line for anything that is no record.
+    """
+    path = Path(path)
+    for number, row in iter_rows(path):
+        try:
+            yield Record.from_dict(row)
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+
+
+def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line or row number, JSON object) of a JSON-lines file or a JSON array."""
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    with path.open("rb") as file:
+        head = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+        file.seek(0)
+        if head.startswith(b"["):
+            try:
+                rows = orjson.loads(file.read().removeprefix(b"\xef\xbb\xbf"))
+            except orjson.JSONDecodeError as error:
+                raise DataError(f"{path} is not valid JSON: {error}") from None
+            yield from ((n, _object(path, n, row)) for n, row in enumerate(rows, 1))
+            return
+        for number, line in enumerate(file, 1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise DataError(f"{path}, line {number} is not valid JSON: {error}") from None
+            yield number, _object(path, number, row)
+
+
+def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line {number}: expected a JSON object, found a {type(row).__name__}")
+    return row
+
+
+def write_records(path: str | Path, records: Iterable[Record]) -> int:
+    """Write records as JSONL under a temporary name, then rename; returns how many."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    count = 0
+    try:
+        with part.open("wb") as file, jsonlines.Writer(file, dumps=orjson.dumps) as writer:
+            for record in records:
+                writer.write(record.to_dict())
+                count += 1
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,109 @@
+"""Prompt templates: the one place that renders a Record.
+
+A rendered record is a list of segments `(text, supervised)`. Teacher and student may wear different templates, yet the
+supervised text, the answers, is the same for both. A template's end of a turn is said by the tokenizer's EOS, which
+`distill.data` appends after every supervised segment; it is no text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data_gen.records import DataError, Record
+from teachers.base import nearest
+
+Segment = tuple[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The strings around a conversation. `{q}` in `user` is the question, `{s}` in `system` the system text."""
+
+    name: str
+    user: str
+    """Once a turn: what stands before the answer"""
+    user_with_input: str = ""
+    """The same when a record has an input: `{q}` and `{i}`; empty: the input follows the question on a new line"""
+    system: str = ""
+    """Once, at the start, when the record has a system text"""
+    turn_end: str = ""
+    """What stands between an answer and the next question"""
+    stop: tuple[str, ...] = ()
+    """Strings that end an answer even when EOS is not said"""
+
+    def render(self, record: Record) -> list[Segment]:
+        """Segments of a record: every answer is supervised, history's too."""
+        segments: list[Segment] = [
+            part
+            for n, (question, answer) in enumerate(record.history)
+            for part in (
+                (self._question(record.system if n == 0 else "", question, "", n), False),
+                (answer, True),
+            )
+        ]
+        n = len(record.history)
+        system = record.system if n == 0 else ""
+        segments += [
+            (self._question(system, record.instruction, record.input, n), False),
+            (record.output, True),
+        ]
+        return segments
+
+    def prompt(self, record: Record) -> str:
+        """Everything before the last answer, with `</s>`-like ends left to `turn_end`: for asking a local model."""
+        return "".join(text for text, _ in self.render(record)[:-1])
+
+    def user_prefix(self) -> str:
+        """What stands before a question: a chat model that goes on from here writes the question itself."""
+        return self.user.split("{q}", 1)[0]
+
+    def user_suffix(self) -> str:
+        """What stands between question and answer: where a self-written question ends."""
+        return self.user.split("{q}", 1)[1]
+
+    def _question(self, system: str, question: str, given: str, turn: int) -> str:
+        start = self.turn_end if turn else ""
+        if system:
+            start += self.system.replace("{s}", system) if self.system else system + "\n"
+        if given and self.user_with_input:
+            return start + self.user_with_input.replace("{q}", question, 1).replace("{i}", given)
+        return start + self.user.replace("{q}", f"{question}\n{given}" if given else question)
+
+
+_ALPACA = "Below is an instruction that describes a task"
+_ALPACA_INPUT = (
+    _ALPACA
+    + ", paired with an input that provides further context. Write a response that appropriately completes "
+    "the request.\n\n### Instruction:\n{q}\n\n### Input:\n{i}\n\n### Response:"
+)
+_ALPACA_PLAIN = (
+    _ALPACA
+    + ". Write a response that appropriately completes the request.\n\n### Instruction:\n{q}\n\n### Response:"
+)
+
+TEMPLATES: dict[str, Template] = {
+    t.name: t
+    for t in (
+        Template("qa", "问：{q}\n答：", system="{s}\n", turn_end="\n", stop=("\n问：",)),
+        Template(
+            "alpaca", _ALPACA_PLAIN + "\n", _ALPACA_INPUT + "\n", turn_end="\n\n", stop=("### Instruction:",)
+        ),
+        Template("llama-x", _ALPACA_PLAIN, _ALPACA_INPUT, turn_end="\n\n", stop=("### Instruction:",)),
+        Template("chinese-alpaca", _ALPACA_PLAIN + " ", turn_end="\n\n", stop=("### Instruction:",)),
+        Template(
+            "chatml",
+            "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n",
+            system="<|im_start|>system\n{s}<|im_end|>\n",
+            turn_end="<|im_end|>\n",
+            stop=("<|im_end|>",),
+        ),
+        Template("llama2", "[INST] {q} [/INST] ", system="<<SYS>>\n{s}\n<</SYS>>\n\n", turn_end=" "),
+    )
+}
+
+
+def get_template(name: str) -> Template:
+    """The template of that name; DataError with the nearest name otherwise."""
+    if name not in TEMPLATES:
+        raise DataError(f"unknown template {name!r}{nearest(name, TEMPLATES)}")
+    return TEMPLATES[name]

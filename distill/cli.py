@@ -1,0 +1,116 @@
+"""The one door: `distill VERB ...`.
+
+A plain dict maps a verb to "module:function", imported on use, so that `distill --help` costs next to nothing. A
+function gets the arguments after the verb and returns an exit code or None. Errors meant for the user end in one
+sentence and exit code 2; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("distill.demo:main", "the whole pipeline on the embedded teacher, offline, on a laptop CPU"),
+    "generate": ("distill.commands.generate:main", "ask a teacher for instructions and answers"),
+    "datasets": ("distill.commands.datasets:main", "the registry: ls, show, check, add, stats, card"),
+    "sample": ("distill.commands.sample:main", "draw rows from files and sources, build mixes"),
+    "fit": ("distill.fit:main", "train: --config recipe.yaml, dotted overrides, --print_config"),
+    "validate": ("distill.fit:main", "the validation loss of a checkpoint"),
+    "test": ("distill.fit:main", "the test loss of a checkpoint"),
+    "predict": ("distill.fit:main", "answers of a checkpoint for the prediction set"),
+    "eval": ("distill.evaluate:main", "score one or several models side by side"),
+    "report": ("distill.report:main", "one self-contained HTML page of a run"),
+    "export": ("distill.commands.export:main", "a Hugging Face folder that plain transformers loads"),
+    "chat": ("distill.chat:main", "talk to a model in the terminal"),
+    "recipes": ("distill.commands.recipes:main", "ls, cp: find a start"),
+}
+
+EXAMPLES = """\
+  distill demo
+  distill generate --strategy answer --teacher chatgpt --model gpt-4o-mini --instructions in.jsonl -o out.jsonl
+  distill sample alpaca-zh --rows 10000 --seed 42 -o sample.jsonl
+  distill recipes cp kd_student my.yaml && distill fit --config my.yaml
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Dispatch `argv` (default: the process's) and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in {"-h", "--help", "help"}:
+        print(_help())
+        return 0
+    if argv[0] in {"-V", "--version"}:
+        from distill import __version__
+
+        print(f"minituo {__version__}")
+        return 0
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else "see 'distill --help'"
+        return _fail(f"unknown verb {verb!r}; {hint}")
+    return run(verb, rest)
+
+
+def generate_instructions() -> int:
+    """Console script: `distill generate`."""
+    return run("generate", sys.argv[1:])
+
+
+def sample_dataset() -> int:
+    """Console script: `distill sample`."""
+    return run("sample", sys.argv[1:])
+
+
+def run(verb: str, rest: list[str]) -> int:
+    """Import the verb's module and call it; user errors become a sentence on stderr and exit code 2."""
+    # A hub is asked only when a hub id is given; telemetry never.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    module, function = VERBS[verb][0].split(":")
+    try:
+        handler = getattr(import_module(module), function)
+        code = handler([verb, *rest]) if module == "distill.fit" else handler(rest)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; the same 'distill {verb}' command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        sentence = user_sentence(error)
+        if sentence is None:
+            raise
+        return _fail(sentence)
+    return int(code or 0)
+
+
+def user_sentence(error: BaseException) -> str | None:
+    """The sentence for an error that the user can mend; None for a bug."""
+    if type(error).__name__ in {"TeacherError", "StudentError", "DataError", "DistillError"}:
+        return " ".join(str(error).split())
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+        return f"{error.strerror}: {error.filename}"
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"no space left on the disk while writing {error.filename or 'the output'}; free some and run it again"
+    return None
+
+
+def _fail(sentence: str) -> int:
+    print(f"distill: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:<10} {text}" for name, (_, text) in VERBS.items())
+    return (
+        "distill VERB [options]: distil small Chinese language models out of large ones\n\n"
+        f"{verbs}\n\n'distill VERB --help' tells a verb's options.\n\n{EXAMPLES}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

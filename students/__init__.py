@@ -1,0 +1,1 @@
+"""What is trained: presets, tokenizers of all families, and the exported folder."""

@@ -1,0 +1,117 @@
+"""What crosses between a teacher and the rest: two Protocols and the plain dataclasses they speak.
+
+A `TextTeacher` answers requests in text. A `SignalTeacher` gives, for texts that are already there, its hidden states
+and the means to turn them into logits. This module imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TeacherError(ValueError):
+    """A sentence for the user: what is wrong with a teacher and the way out. The command exits with 2."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """A hint such as " (did you mean 'forward_kl'?)", or the list of choices when nothing is close."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (there are: {', '.join(names)})" if names else ""
+
+
+@dataclass(slots=True)
+class Request:
+    """One thing to ask. Endpoints read `messages`; local models read `prompt` when it is given."""
+
+    key: str
+    """Names the request among its fellows; the completion carries it back"""
+    messages: list[dict[str, str]]
+    """Chat form, `{"role": "system" | "user" | "assistant", "content": str}`"""
+    prompt: str | None = None
+    """The rendered text, for local models: generation goes on right after it"""
+    max_tokens: int = 256
+    temperature: float = 0.0
+    """0 is greedy"""
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Completion:
+    """What came back. A failure is a value: `error` is set and `text` is empty."""
+
+    key: str
+    text: str = ""
+    finish_reason: str = "stop"
+    """"stop", "length" or "error\""""
+    error: str | None = None
+    fatal: bool = False
+    """True when no further request can succeed (wrong key, quota spent): stop the run"""
+    model: str = ""
+    usage: dict[str, int] = field(default_factory=dict)
+    """`prompt_tokens`, `completion_tokens`"""
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+@runtime_checkable
+class TextTeacher(Protocol):
+    """Answers in text, completions as they finish (any order)."""
+
+    name: str
+    local: bool
+    """True when it runs on this machine and reads `Request.prompt`"""
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]: ...
+
+
+@dataclass(slots=True)
+class DenseSignal:
+    """A local teacher's supervision for one batch: logits are formed from it chunk by chunk.
+
+    `hidden` (tokens, width) are the final hidden states at the positions asked for; `weight` (vocab, width) and
+    `bias` (vocab) are the output embedding; `layers` maps a layer's number to its hidden states (tokens, width).
+    """
+
+    vocab_id: str
+    hidden: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    layers: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class SignalTeacher(Protocol):
+    """Gives signals for token ids in its own vocabulary."""
+
+    tokenizer: Any
+    vocab_id: str
+
+    def to(self, device: Any) -> SignalTeacher: ...
+
+    def signal(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        positions: torch.Tensor,
+        layers: list[int],
+    ) -> DenseSignal: ...
+
+
+def vocabulary_id(tokenizer: Any) -> str:
+    """Fingerprint of a vocabulary: 16 hex digits over every (id, entry). Equal ids mean the same logits layout."""
+    digest = hashlib.sha256()
+    for token, index in sorted(tokenizer.get_vocab().items(), key=lambda pair: (pair[1], pair[0])):
+        digest.update(f"{index}\t{token}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]
