@@ -36,9 +36,7 @@ class Progress:
             )  # fmt: skip
             self._bar = RichProgress(*columns, console=Console(stderr=True))
             self._bar.start()
-            self._task = self._bar.add_task(
-                self.title, total=self.total, completed=self.done, rate="", note=""
-            )
+            self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, rate="", note="")
         return self
 
     def advance(self, n: int = 1, note: str | None = None) -> None:

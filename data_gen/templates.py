@@ -72,22 +72,18 @@ class Template:
 
 _ALPACA = "Below is an instruction that describes a task"
 _ALPACA_INPUT = (
-    _ALPACA
-    + ", paired with an input that provides further context. Write a response that appropriately completes "
+    _ALPACA + ", paired with an input that provides further context. Write a response that appropriately completes "
     "the request.\n\n### Instruction:\n{q}\n\n### Input:\n{i}\n\n### Response:"
 )
 _ALPACA_PLAIN = (
-    _ALPACA
-    + ". Write a response that appropriately completes the request.\n\n### Instruction:\n{q}\n\n### Response:"
+    _ALPACA + ". Write a response that appropriately completes the request.\n\n### Instruction:\n{q}\n\n### Response:"
 )
 
 TEMPLATES: dict[str, Template] = {
     t.name: t
     for t in (
         Template("qa", "问：{q}\n答：", system="{s}\n", turn_end="\n", stop=("\n问：",)),
-        Template(
-            "alpaca", _ALPACA_PLAIN + "\n", _ALPACA_INPUT + "\n", turn_end="\n\n", stop=("### Instruction:",)
-        ),
+        Template("alpaca", _ALPACA_PLAIN + "\n", _ALPACA_INPUT + "\n", turn_end="\n\n", stop=("### Instruction:",)),
         Template("llama-x", _ALPACA_PLAIN, _ALPACA_INPUT, turn_end="\n\n", stop=("### Instruction:",)),
         Template("chinese-alpaca", _ALPACA_PLAIN + " ", turn_end="\n\n", stop=("### Instruction:",)),
         Template(
