@@ -111,7 +111,7 @@ def sentencepiece_like(folder: str | Path, size: int = 600, add_bos: bool = True
 
 
 def wordpiece(folder: str | Path, size: int = 500, lower: bool = True) -> Path:
-    """BERT's family: every 汉字 a word, `##` in front of the rest of a word; spaces are lost. eos is [SEP]."""
+    """BERT's family: every 汉字 a word, `##` in front of the rest of a word; spaces are lost. eos is [SEP], there is no bos."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -126,7 +126,7 @@ def wordpiece(folder: str | Path, size: int = 500, lower: bool = True) -> Path:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return _save(
-        tokenizer, folder, bos_token="[CLS]", eos_token="[SEP]", unk_token="[UNK]", pad_token="[PAD]",
+        tokenizer, folder, eos_token="[SEP]", unk_token="[UNK]", pad_token="[PAD]",
         cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]", do_lower_case=lower,
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def tiny_gpt2(
     return _random_model(GPT2LMHeadModel, GPT2Config(**(values | config)), tokenizer, folder, seed)
 
 
-def _ids(tokenizer: Any) -> dict[str, int]:
+def _ids(tokenizer: Any) -> dict[str, int | None]:
     return {
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
