@@ -1,0 +1,101 @@
+"""What is checked of a local model before it is believed: its files, its tokenizer, its ids."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from teachers.base import TeacherError, nearest
+
+
+def check_source(path: str) -> None:
+    """Raise TeacherError unless `path` is a folder with a config and safetensors, or may be a hub id."""
+    folder = Path(path)
+    if not folder.exists():
+        _check_hub_id(path)
+        return
+    if not folder.is_dir():
+        raise TeacherError(f"{path} is a file; give the folder that holds config.json and model.safetensors")
+    if folder.name == "embedded" and folder.parent == Path(__file__).parent and not (folder / "config.json").is_file():
+        raise TeacherError(f"this installation lacks the embedded teacher's weights in {path}; install minituo anew")
+    if (folder / "adapter_config.json").is_file():
+        raise TeacherError(
+            f"{path} is a LoRA adapter, not a model; merge it into its base with peft and give the result"
+        )
+    if not (folder / "config.json").is_file():
+        raise TeacherError(f"{path} has no config.json; give a folder written by save_pretrained")
+    if any(folder.glob("*.safetensors")):
+        return
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):
+        raise TeacherError(
+            f"{path} has no safetensors, only pickled weights, which can run code and are not read; convert a folder "
+            "that you trust: AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)"
+        )
+    raise TeacherError(f"{path} has a config but no weights (*.safetensors); put them there or give another folder")
+
+
+def _check_hub_id(path: str) -> None:
+    parent = Path(path).parent
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith("/")
+    if looks_local or ("/" in path and parent.is_dir()):
+        names = [p.name for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
+        raise TeacherError(f"no folder {path}{nearest(Path(path).name, names)}")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
+        raise TeacherError(f"{path!r} is neither a folder nor a hub id such as Qwen/Qwen2.5-7B; check the spelling")
+
+
+def read_tokenizer(path: str) -> Any:
+    """The tokenizer of a model; TeacherError when there is none or it silently came out broken."""
+    from transformers import AutoTokenizer
+
+    folder = Path(path)
+    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():
+        config = folder / "tokenizer_config.json"
+        if not (config.is_file() and "tokenizer_class" in json.loads(config.read_text(encoding="utf-8"))):
+            raise TeacherError(
+                f"{path} has vocab.txt but does not say which tokenizer it is for; write "
+                '{"tokenizer_class": "BertTokenizerFast"} into its tokenizer_config.json'
+            )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TeacherError(f"cannot load a tokenizer from {path}: {first_line(error)}") from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise TeacherError(f"{path} has no fast tokenizer (tokenizer.json); convert it with transformers first")
+    if len(tokenizer) < 32:
+        raise TeacherError(
+            f"the tokenizer in {path} has only {len(tokenizer)} entries, so its files do not fit its class; "
+            "name the right tokenizer_class in tokenizer_config.json or add tokenizer.json"
+        )
+    return tokenizer
+
+
+def check_ids(path: str, model: Any, tokenizer: Any) -> None:
+    """Raise TeacherError when the tokenizer or an eos, bos or pad id reaches beyond the model's vocabulary."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise TeacherError(
+            f"{path}: its tokenizer has {len(tokenizer)} entries, its model only {rows}; take the tokenizer that "
+            "belongs to it, or model.resize_token_embeddings(len(tokenizer)) and save it anew"
+        )
+    for file, config in (("config.json", model.config), ("generation_config.json", model.generation_config)):
+        for name in ("eos_token_id", "bos_token_id", "pad_token_id"):
+            value = getattr(config, name, None)
+            ids = value if isinstance(value, list) else [value]
+            # -1 is how some old Llamas say that there is no padding.
+            wrong = [i for i in ids if i is not None and (i >= rows or (i < 0 and name != "pad_token_id"))]
+            if wrong:
+                better = getattr(tokenizer, name, None)
+                if better is None and name == "eos_token_id":
+                    better = tokenizer.sep_token_id
+                to = f"{better} ({tokenizer.convert_ids_to_tokens(better)})" if better is not None else "null"
+                raise TeacherError(
+                    f"{path}: {name} {wrong[0]} is outside its vocabulary of {rows}; set it to {to} in {file}"
+                )
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,252 @@
+"""Any causal language model in Hugging Face's format as a teacher: Panda, Llama, Qwen, GPT2, or the embedded one.
+
+It answers in text (`generate`) and gives signals (`signal`) for token ids of its own vocabulary. The weights are read
+on first use, from safetensors only and without running anybody's code. A teacher is a plain object, no `nn.Module`, so
+that it never slips into a student's checkpoint; pickling it sends its path, not its weights.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from teachers import generation
+from teachers.base import Completion, DenseSignal, Request, TeacherError, vocabulary_id
+from teachers.hidden import CatchLayers
+from teachers.loading import check_ids, check_source, first_line, read_tokenizer
+from teachers.text import TokenText
+
+if TYPE_CHECKING:
+    import torch
+
+EMBEDDED = Path(__file__).parent / "embedded"
+WINDOW = 4
+"""So many batches of requests are taken in at a time and sorted by length"""
+
+
+class PandaTeacher:
+    """`PandaTeacher("path/to/panda-7b")`; `PandaTeacher()` is the teacher that ships with the package."""
+
+    local = True
+
+    def __init__(self, path: str = "embedded", device: str = "auto", dtype: str = "auto", batch_size: int = 16) -> None:
+        """`device` auto: the accelerator if there is one. `dtype` auto: fp32 on a CPU, else bf16; or fp32, fp16, bf16.
+
+        Raises TeacherError when there is no such folder or it holds no safetensors.
+        """
+        if dtype not in {"auto", "fp32", "fp16", "bf16"}:
+            raise TeacherError(f"unknown dtype {dtype!r} for a teacher; there are auto, fp32, fp16, bf16")
+        if batch_size < 1:
+            raise TeacherError(f"batch_size is {batch_size}; a teacher needs at least 1")
+        self.name = "embedded" if path == "embedded" else Path(path).name
+        self.path = str(EMBEDDED) if path == "embedded" else str(path)
+        check_source(self.path)
+        self.device, self.dtype, self.batch_size = device, dtype, batch_size
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._text: TokenText | None = None
+        self._vocab_id = ""
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, name: str = "model", batch_size: int = 16) -> PandaTeacher:
+        """A teacher around a model that is in memory already, say a student whose answers are wanted."""
+        teacher = cls.__new__(cls)
+        teacher.name, teacher.path, teacher.batch_size = name, "", batch_size
+        teacher.device, teacher.dtype = str(model.device), "auto"
+        teacher._model, teacher._tokenizer = model, tokenizer
+        teacher._text, teacher._vocab_id = None, ""
+        return teacher
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if self.path:  # read again where it arrives
+            state["_model"] = state["_tokenizer"] = state["_text"] = None
+        return state
+
+    def __repr__(self) -> str:
+        return f"PandaTeacher({self.path or self.name!r}, device={self.device!r}, dtype={self.dtype!r})"
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer; TeacherError when its files do not fit together."""
+        if self._tokenizer is None:
+            self._tokenizer = read_tokenizer(self.path)
+        return self._tokenizer
+
+    @property
+    def text(self) -> TokenText:
+        """Its tokenizer as generation needs it."""
+        self._text = self._text or TokenText(self.tokenizer)
+        return self._text
+
+    @property
+    def vocab_id(self) -> str:
+        """Names the vocabulary that signals are written in."""
+        self._vocab_id = self._vocab_id or vocabulary_id(self.tokenizer)
+        return self._vocab_id
+
+    @property
+    def model(self) -> Any:
+        """The model, in evaluation mode and without gradients; read on first use."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    def to(self, device: Any) -> PandaTeacher:
+        """Move to a device, now if the weights are there, else when they are read."""
+        self.device = str(device)
+        if self._model is not None:
+            dtype = self._torch_dtype() if self.path else None
+            self._model = self._model.to(device=self.device, dtype=dtype)
+        return self
+
+    def _load(self) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        try:
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                self.path, dtype=self._torch_dtype(), use_safetensors=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise TeacherError(f"cannot load a causal language model from {self.path}: {first_line(error)}") from None
+        check_ids(self.path, model, self.tokenizer)
+        return model.to(self._torch_device()).eval().requires_grad_(False)
+
+    def _torch_device(self) -> str:
+        import torch
+
+        if self.device == "auto":
+            found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+            self.device = found.type if found is not None else "cpu"
+        return self.device
+
+    def _torch_dtype(self) -> torch.dtype:
+        import torch
+
+        if self.dtype != "auto":
+            return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.dtype]
+        return torch.float32 if self._torch_device().startswith("cpu") else torch.bfloat16
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a prompt: its beginning-of-text entry, if the tokenizer itself puts one first, then the text.
+
+        Training encodes prompt and answer apart, the answer without a dummy space in front; so what is generated
+        simply goes on after these ids.
+        """
+        return self.text.encode(text)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Answer requests in batches of similar length; the order is not theirs, the outcome of each its own.
+
+        `temperature` 0 is greedy. A sampled answer depends on the request's seed (without one, on its key).
+        """
+        queue = iter(requests)
+        while window := list(islice(queue, WINDOW * self.batch_size)):
+            asked: list[tuple[Request, generation.Job]] = []
+            for request in window:
+                job = self._job(request)
+                if isinstance(job, Completion):
+                    yield job
+                else:
+                    asked.append((request, job))
+            asked.sort(key=lambda pair: (len(pair[1].ids), pair[1].max_tokens))
+            for start in range(0, len(asked), self.batch_size):
+                yield from self._answer(asked[start : start + self.batch_size])
+
+    def _job(self, request: Request) -> generation.Job | Completion:
+        prompt = request.prompt if request.prompt is not None else self._render(request.messages)
+        ids = self.encode(prompt) or [min(self._ends(), default=0)]
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        room = context - len(ids) if context else request.max_tokens
+        if room < 1:
+            error = f"the prompt has {len(ids)} tokens, more than fit into {self.name}'s context of {context}"
+            return Completion(request.key, finish_reason="error", error=error, model=self.name)
+        stops = self.text.stops(request.stop)
+        return generation.Job(
+            ids,
+            max_tokens=min(request.max_tokens, room),
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed if request.seed is not None else zlib.crc32(request.key.encode()),
+            ends=self._ends() | stops.ids,
+            stopped=stops.said if stops.any else None,
+        )
+
+    def _ends(self) -> frozenset[int]:
+        told = (self.model.generation_config.eos_token_id, self.model.config.eos_token_id, self.tokenizer.eos_token_id)
+        return frozenset(i for ids in told for i in (ids if isinstance(ids, list) else [ids]) if i is not None)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        if self.tokenizer.chat_template:
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return "\n".join(message["content"] for message in messages) + "\n"
+
+    def _answer(self, asked: list[tuple[Request, generation.Job]]) -> Iterator[Completion]:
+        start = time.monotonic()
+        generation.run(self.model, [job for _, job in asked])
+        seconds = time.monotonic() - start
+        for request, job in asked:
+            text, cut = self.text.stops(request.stop).cut(self.text.decode(job.answer, after=job.ids))
+            yield Completion(
+                request.key,
+                text,
+                finish_reason="stop" if cut else job.reason,
+                model=self.name,
+                usage={"prompt_tokens": len(job.ids), "completion_tokens": len(job.answer)},
+                seconds=seconds,
+            )
+
+    def signal(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, positions: torch.Tensor, layers: list[int]
+    ) -> DenseSignal:
+        """Final hidden states, after the last norm, at flat `positions` of the (batch, length) input.
+
+        `layers` are numbered as transformers numbers `hidden_states`: 0 the embeddings, k the output of block k, the
+        last one after the norm. Padding may stand on either side. Rows of the output embedding beyond the tokenizer's
+        entries, which some checkpoints have, are left out.
+        """
+        import torch
+
+        model = self.model
+        self._check_signal(int(attention_mask.sum(-1).max()), layers)
+        last = model.config.num_hidden_layers
+        inner = [k for k in layers if k != last]
+        with torch.no_grad(), generation.evaluating(model), CatchLayers(model, inner, positions) as caught:
+            hidden = model.base_model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=(attention_mask.long().cumsum(-1) - 1).clamp(min=0),
+                use_cache=False,
+            ).last_hidden_state.flatten(0, 1)[positions]  # (tokens, width)
+        output = model.get_output_embeddings()
+        size = max(self.tokenizer.get_vocab().values()) + 1
+        bias = getattr(output, "bias", None)
+        return DenseSignal(
+            vocab_id=self.vocab_id,
+            hidden=hidden,
+            weight=output.weight.detach()[:size],  # (vocab, width)
+            bias=None if bias is None else bias.detach()[:size],
+            layers={k: hidden if k == last else caught.states[k] for k in layers},
+        )
+
+    def _check_signal(self, length: int, layers: list[int]) -> None:
+        config = self.model.config
+        context, depth = getattr(config, "max_position_embeddings", None), config.num_hidden_layers
+        if context and length > context:
+            raise TeacherError(
+                f"{self.name} reads {context} tokens at most, a text has {length}; lower data.max_length or take a "
+                "teacher with a longer context"
+            )
+        wrong = [k for k in layers if not 0 <= k <= depth]
+        if wrong:
+            raise TeacherError(f"{self.name} has no layer {wrong[0]}; it has 0 (embeddings) to {depth}")
+        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+            if getattr(config, name, None) not in (None, 1, 1.0):
+                raise TeacherError(
+                    f"{self.name} bends its logits ({name} in config.json), which signals cannot tell; take another "
+                    "teacher, or distil from its answers"
+                )
