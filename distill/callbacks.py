@@ -1,0 +1,152 @@
+"""What happens beside the steps: progress, samples, the run folder, exact resume."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from data_gen.progress import Progress
+
+
+class TrainingProgress(Callback):
+    """One line for the whole training: steps, loss, tokens a second, remaining time."""
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
+        self.tokens = 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Open the bar where a resumed run stands."""
+        total = int(trainer.estimated_stepping_batches)
+        self.bar = Progress("train", total, "steps", done=trainer.global_step).__enter__()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count the step once its optimizer step is done."""
+        assert self.bar is not None
+        if trainer.global_step > self.bar.done:
+            # Reading the loss waits for the device, so not at every step.
+            note = f"loss {float(trainer.callback_metrics['loss']):.3f}" if trainer.global_step % 10 == 0 else None
+            self.bar.advance(trainer.global_step - self.bar.done, note=note)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Close the bar, also after an error."""
+        if self.bar is not None:
+            self.bar.__exit__(None, None, None)
+            self.bar = None
+
+
+class SampleAnswers(Callback):
+    """Prints the student's answers to the first validation rows after each validation."""
+
+    def __init__(self, count: int = 3, max_tokens: int = 48) -> None:
+        """
+        Args:
+            count: how many rows.
+            max_tokens: longest answer.
+        """
+        self.count, self.max_tokens = count, max_tokens
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Greedy answers, on stderr."""
+        if trainer.sanity_checking or not trainer.is_global_zero or not self.count:
+            return
+        from distill.answers import answer_records
+
+        records = trainer.datamodule.records["val"][: self.count]
+        answers = answer_records(
+            pl_module.student, pl_module.student_view, trainer.datamodule.template, records, self.max_tokens
+        )
+        for record, answer in zip(records, answers, strict=True):
+            question = f"{record.instruction} {record.input}".strip().replace("\n", " ")
+            print(f"  问：{question[:60]}\n  答：{answer[:120]!r}  （应为 {record.output[:40]!r}）", file=sys.stderr)
+
+
+class RandomState(Callback):
+    """Saves and restores every random generator, so that a resumed run with dropout is the very run."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors and numbers only."""
+        name, keys, at, has_gauss, cached = np.random.get_state()
+        version, internal, gauss = random.getstate()
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), at, has_gauss, cached],
+            "python": [version, list(internal), gauss],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Kept until training starts: building the run draws numbers in between."""
+        self.pending: dict[str, Any] | None = state_dict
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Put every generator where it stood."""
+        state = getattr(self, "pending", None)
+        if state is None:
+            return
+        self.pending = None
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        name, keys, at, has_gauss, cached = state["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), at, has_gauss, cached))
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+
+
+class RunFolder(Callback):
+    """Leaves `student/`, a ready Hugging Face folder of the best weights, in the run folder when training is done."""
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """The template's name and the data's manifest, for export and chat."""
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "template.txt").write_text(trainer.datamodule.template.name + "\n", encoding="utf-8")
+        manifest = Path(trainer.datamodule.files["train"][0]).with_suffix(".manifest.json")
+        if manifest.is_file():
+            shutil.copyfile(manifest, folder / "data_manifest.json")
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Best weights by validation when there was one, otherwise the last."""
+        if not trainer.is_global_zero or trainer.interrupted:
+            return
+        best = next((c.best_model_path for c in trainer.callbacks if isinstance(c, ModelCheckpoint)), "")
+        if best:
+            state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+            own = {k.removeprefix("student."): v for k, v in state.items() if k.startswith("student.")}
+            pl_module.student.load_state_dict(own)
+        save_student(pl_module.student, pl_module.tokenizer, Path(trainer.default_root_dir) / "student")
+
+
+def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
+    """Write under a temporary name, then rename: a half-written student is never taken for a whole one."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    student.config.use_cache = True
+    student.save_pretrained(part, safe_serialization=True)
+    tokenizer.save_pretrained(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def default_callbacks(has_validation: bool) -> list[pl.Callback]:
+    """The ones every run gets."""
+    checkpoint = ModelCheckpoint(
+        dirpath=None,
+        filename="best-{step}",
+        monitor="val_bpc" if has_validation else None,
+        mode="min",
+        save_last=True,
+        save_top_k=1,
+    )
+    return [TrainingProgress(), RandomState(), RunFolder(), checkpoint]

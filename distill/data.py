@@ -1,0 +1,189 @@
+"""InstructionData: files of records -> segments -> token ids on both sides -> padded batches.
+
+The vocabularies are the model's: the data module asks the Distiller which tokenizers student and teacher have, encodes
+every row once at the start, lays the two tokenizations over each other when they differ (distill.align), and serves
+batches in an order that depends on the seed alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from data_gen.records import Record, read_records
+from data_gen.templates import get_template
+from distill.align import Aligner
+from distill.batches import Batch, BatchPlan, gather_tokens
+from distill.encoding import Side, encode_side
+from distill.errors import DistillError
+
+
+class EncodedRows:
+    """A set of rows on both sides; `rows[(indices, step_tokens)]` is a Batch."""
+
+    def __init__(self, student: Side, teacher: Side | None, aligner: Aligner | None, pads: tuple[int, int]) -> None:
+        self.student, self.teacher, self.aligner, self.pads = student, teacher, aligner, pads
+        self.characters: list[int] = []
+        self.plans: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self.student.start) - 1
+
+    def __getitem__(self, wanted: tuple[list[int], float]) -> Batch:
+        rows, step_tokens = wanted
+        return Batch(
+            student=gather_tokens(self.student, rows, self.pads[0]),
+            teacher=gather_tokens(self.teacher, rows, self.pads[1]) if self.teacher is not None else None,
+            plan=self.aligner.batch([self.plans[r] for r in rows]) if self.aligner is not None else None,
+            step_tokens=step_tokens,
+            characters=sum(self.characters[r] for r in rows),
+            rows=rows,
+        )
+
+
+class InstructionData(pl.LightningDataModule):
+    """Instruction data for a Distiller."""
+
+    def __init__(
+        self,
+        train: str | list[str],
+        val: str | list[str] | None = None,
+        template: str = "qa",
+        teacher_template: str | None = None,
+        batch_size: int = 32,
+        val_batch_size: int | None = None,
+        max_length: int = 512,
+        supervise: Literal["answer", "all"] = "answer",
+        seed: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        """
+        Args:
+            train: JSONL files (or JSON arrays) of records to train on.
+            val: the same for validation; bits per character of it choose the best checkpoint.
+            template: how a record is put into words for the student: qa, alpaca, llama-x, chinese-alpaca, chatml, llama2.
+            teacher_template: the same for the teacher; default the student's.
+            batch_size: rows a batch, on each device.
+            val_batch_size: rows a batch in validation; default twice `batch_size`.
+            max_length: longest row in tokens; longer ones lose the end of their answer.
+            supervise: `answer` counts answers only, `all` also what is asked (pre-training; a teacher that is to write
+                instructions itself needs it).
+            seed: decides the order of rows.
+            limit: use only the first rows of each file.
+        """
+        super().__init__()
+        self.files = {"train": _listed(train), "val": _listed(val)}
+        self.template = get_template(template)
+        self.teacher_template = get_template(teacher_template or template)
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size or 2 * batch_size
+        self.max_length, self.supervise, self.seed, self.limit = max_length, supervise, seed, limit
+        self.records: dict[str, list[Record]] = {}
+        self.rows: dict[str, EncodedRows] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read and encode what the stage needs, once."""
+        wanted = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}[stage]
+        for part in wanted:
+            if part not in self.rows and self.files[part]:
+                self.rows[part] = self._encode(part)
+        if stage != "fit" and "val" not in self.rows:
+            raise DistillError(f"{stage} needs data.val: name a file of records")
+
+    def _encode(self, part: str) -> EncodedRows:
+        records = [record for file in self.files[part] for record in self._read(file)]
+        model: Any = self.trainer.lightning_module  # type: ignore[union-attr]
+        every = self.supervise == "all"
+        student = encode_side(model.student_view, self.template, records, self.max_length, supervise_all=every)
+        keep = [r for r, n in enumerate(student.supervised_counts) if n > 1]
+        if len(keep) < len(records):
+            print(f"{part}: {len(records) - len(keep)} rows have no answer within {self.max_length} tokens, left out",
+                  file=sys.stderr)  # fmt: skip
+            records = [records[r] for r in keep]
+            student = encode_side(model.student_view, self.template, records, self.max_length, supervise_all=every)
+        if not records:
+            raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
+        if student.cut:
+            print(f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens", file=sys.stderr)
+        self.records[part] = records
+        rows = self._pair(model, part, records, student)
+        rows.characters = [len(r.output) + sum(len(a) for _, a in r.history) for r in records]
+        return rows
+
+    def _pair(self, model: Any, part: str, records: list[Record], student: Side) -> EncodedRows:
+        """Add the teacher's side and the alignment, when the model has a teacher."""
+        pads = (model.student_pad, model.teacher_pad)
+        if model.teacher_view is None:
+            return EncodedRows(student, None, None, pads)
+        if self.supervise == "all":
+            raise DistillError("data.supervise: all goes without a teacher; set model.teacher to null")
+        # A teacher may need more tokens for the same text; what the student keeps, it must cover.
+        teacher = encode_side(model.teacher_view, self.teacher_template, records, 4 * self.max_length)
+        if model.aligner is None:
+            teacher = _cut_like(student, teacher)
+            return EncodedRows(student, teacher, None, pads)
+        rows = EncodedRows(student, teacher, model.aligner, pads)
+        answers = [[text for text, said in self.template.render(r) if said] for r in records]
+        rows.plans = [model.aligner.plan(answers[r], teacher, student, r) for r in range(len(records))]
+        covered = sum(int((plan.teacher_at >= 0).sum()) for plan in rows.plans)
+        total = int(student.supervised.sum())
+        print(f"{part}: {100 * covered / total:.1f} % of {total} supervised tokens have a target", file=sys.stderr)
+        return rows
+
+    def _read(self, file: str) -> list[Record]:
+        records = []
+        for record in read_records(file):
+            if self.limit is not None and len(records) >= self.limit:
+                break
+            records.append(record)
+        return records
+
+    def train_dataloader(self) -> StatefulDataLoader:
+        """Shuffled by the seed; resumes in the middle of an epoch."""
+        trainer: Any = self.trainer
+        rows = self.rows["train"]
+        plan = BatchPlan(
+            rows.student.lengths, rows.student.supervised_counts, self.batch_size, seed=self.seed,
+            accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, world=trainer.world_size,
+        )  # fmt: skip
+        return StatefulDataLoader(rows, sampler=plan, batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> StatefulDataLoader | list:
+        """Every row once, by length."""
+        if "val" not in self.rows:
+            return []
+        trainer: Any = self.trainer
+        rows = self.rows["val"]
+        plan = BatchPlan(
+            rows.student.lengths, rows.student.supervised_counts, self.val_batch_size, seed=None,
+            rank=trainer.global_rank, world=trainer.world_size,
+        )  # fmt: skip
+        return StatefulDataLoader(rows, sampler=plan, batch_size=None)  # type: ignore[arg-type]
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+
+def _listed(files: str | list[str] | None) -> list[str]:
+    return [] if files is None else [files] if isinstance(files, str) else list(files)
+
+
+def _cut_like(student: Side, teacher: Side) -> Side:
+    """In one vocabulary both sides must supervise the same tokens: drop from the teacher what the student lost."""
+    counts, full = student.supervised_counts, teacher.supervised_counts
+    if (counts == full).all():
+        return teacher
+    if (counts > full).any():
+        raise DistillError("a teacher with the student's tokenizer must see the whole answer: raise data.max_length")
+    keep = teacher.supervised.copy()
+    for r in range(len(counts)):
+        at = teacher.start[r] + _at(teacher.supervised[teacher.row(r)])
+        keep[at[counts[r] :]] = False
+    teacher.supervised = keep
+    return teacher
+
+
+def _at(mask: Any) -> Any:
+    return mask.nonzero()[0]

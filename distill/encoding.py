@@ -1,0 +1,113 @@
+"""Records to token ids: one side (student or teacher) of a data set, as flat arrays.
+
+A record becomes segments of text (data_gen.templates); each is encoded on its own, and the tokenizer's EOS is put after
+every answer. Answers are supervised. Positions inside the supervised text of a row are counted in bytes, with one more
+unit for each EOS, so that two tokenizations of the same row can be laid over each other: both sides end every answer,
+and the row, at the same position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_gen.records import Record
+from data_gen.templates import Template
+from distill.errors import DistillError
+from students.tokenizers import ByteView
+
+
+@dataclass
+class Side:
+    """Token ids of every row in one vocabulary. Row r is `[start[r], start[r + 1])` of the flat arrays."""
+
+    ids: np.ndarray
+    """int32 (tokens)"""
+    supervised: np.ndarray
+    """bool (tokens): the ones the loss counts"""
+    ends: np.ndarray
+    """int32 (tokens): where a supervised token ends, in bytes of the row's supervised text; 0 elsewhere"""
+    start: np.ndarray
+    """int64 (rows + 1)"""
+    cut: int = 0
+    """Rows whose answer was cut by the maximum length"""
+    unknown: int = 0
+    """Characters of the supervised text that the tokenizer has no entry for"""
+
+    def row(self, r: int) -> slice:
+        """The flat range of row r."""
+        return slice(int(self.start[r]), int(self.start[r + 1]))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row."""
+        return np.diff(self.start)
+
+    @property
+    def supervised_counts(self) -> np.ndarray:
+        """Supervised tokens of each row."""
+        total = np.concatenate([[0], np.cumsum(self.supervised, dtype=np.int64)])
+        return np.diff(total[self.start])
+
+
+@dataclass
+class _Row:
+    ids: list[int] = field(default_factory=list)
+    supervised: list[bool] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    said: int = 0
+
+
+def encode_side(
+    view: ByteView, template: Template, records: Sequence[Record], max_length: int, *, supervise_all: bool = False
+) -> Side:
+    """Encode every record for one tokenizer; rows longer than `max_length` tokens lose the end of their answer.
+
+    A row whose prompt alone fills `max_length` keeps no supervised token; the caller drops it. Raises DistillError when
+    the tokenizer has no EOS.
+    """
+    if view.eos_id is None:
+        raise DistillError("the tokenizer has no eos_token: name one in its tokenizer_config.json")
+    rendered = [template.render(record) for record in records]
+    later = [text for segments in rendered for text, _ in segments[1:]]
+    encoded = iter(view.encode_many(later))
+    flat, cut, unknown = [], 0, 0
+    unk = view.tokenizer.unk_token_id if view.family == "wordpiece" else None
+    for segments in rendered:
+        row = _Row()
+        for n, (text, supervised) in enumerate(segments):
+            ids = next(encoded) if n else view.encode_prompt(text)
+            _append(row, view, text, ids, supervised, supervise_all)
+            if supervised and unk is not None:
+                unknown += ids.count(unk)
+        cut += len(row.ids) > max_length
+        flat.append(row)
+    rows = [(row.ids[:max_length], row.supervised[:max_length], row.ends[:max_length]) for row in flat]
+    lengths = [len(ids) for ids, _, _ in rows]
+    return Side(
+        ids=np.fromiter((i for ids, _, _ in rows for i in ids), np.int32, sum(lengths)),
+        supervised=np.fromiter((s for _, sup, _ in rows for s in sup), bool, sum(lengths)),
+        ends=np.fromiter((e for _, _, ends in rows for e in ends), np.int32, sum(lengths)),
+        start=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        cut=cut,
+        unknown=unknown,
+    )
+
+
+def _append(row: _Row, view: ByteView, text: str, ids: list[int], supervised: bool, supervise_all: bool) -> None:
+    first = not row.ids
+    if not supervised:
+        row.ids += ids
+        row.supervised += [supervise_all] * len(ids)
+        row.ends += [0] * len(ids)
+    else:
+        assert view.eos_id is not None
+        row.ids += [*ids, view.eos_id]
+        row.supervised += [True] * (len(ids) + 1)
+        size = len(text.encode("utf-8", "surrogatepass"))
+        row.ends += [*(row.said + e for e in view.ends(text, ids).tolist()), row.said + size + 1]
+        row.said += size + 1
+    if first and row.supervised:
+        row.supervised[0] = False  # nothing predicts the first token

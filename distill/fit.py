@@ -1,0 +1,127 @@
+"""`distill fit | validate | test | predict`: LightningCLI over Distiller and InstructionData.
+
+    distill fit --config recipe.yaml --model.learning_rate 1e-3 --trainer.max_epochs 5
+
+A run lives in `trainer.default_root_dir`: `recipe.yaml` (everything resolved), `checkpoints/`, `logs/` (CSV and
+TensorBoard), and at the end `student/`, a Hugging Face folder of the best weights. The same command again goes on from
+the last checkpoint, or says that the run is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from distill.errors import DistillError
+from teachers.base import nearest
+
+NOT_DECISIVE = re.compile(r"^(trainer\.(max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*))")
+"""Settings that a resumed run may change"""
+
+
+def main(argv: list[str]) -> int:
+    """Run a LightningCLI subcommand; `argv[0]` is the verb."""
+    if "-h" not in argv and "--help" not in argv:
+        _quiet()
+    from distill.lightning_cli import DistillCLI
+
+    try:
+        cli = DistillCLI.from_argv(argv)
+    except argparse.ArgumentError as error:
+        raise DistillError(_sentence(str(error))) from None
+    except SystemExit as stop:  # --help, --print_config
+        return int(stop.code or 0)
+    if cli.complete:
+        print(f"{cli.folder} is complete: {cli.folder / 'student'}; delete the folder to train again", file=sys.stderr)
+        return 0
+    if getattr(cli.trainer, "interrupted", False):
+        print(f"\nstopped; the same command goes on from {cli.folder / 'checkpoints'}", file=sys.stderr)
+        return 130
+    if argv[0] == "fit":
+        print(f"student: {cli.folder / 'student'}", file=sys.stderr)
+    return 0
+
+
+def _quiet() -> None:
+    """Lightning's own chatter hides what matters; warnings of third parties are not the user's to act on."""
+    import logging
+
+    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch|torchdata)\..*")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _sentence(message: str) -> str:
+    """jsonargparse's report, in one sentence with the nearest valid name."""
+    text = " ".join(message.split())
+    unknown = re.search(r"(?:Key|Option|Group) '([\w.\-]+)' is not accepted|Unrecognized arguments: (--[\w.\-]+)", text)
+    if unknown:
+        return _unknown_key((unknown.group(1) or unknown.group(2)).lstrip("-"))
+    parser = re.match(r'Parser key "([\w.\-]+)": (.*)', text)
+    if parser:
+        detail = re.split(r"\. Got value|- Parser key|Subclass types|Problem with given class_path", parser.group(2))[0]
+        inner = re.findall(r"(?:Key|Option) '([\w.\-]+)' is not accepted", parser.group(2))
+        if inner:
+            return _unknown_key(f"{parser.group(1)}.{inner[0]}")
+        got = re.search(r"Got value: (.{1,80})", text)
+        return f"{parser.group(1)}: {detail.strip()}" + (f" (got {got.group(1).strip()})" if got else "")
+    return text
+
+
+def _unknown_key(key: str) -> str:
+    import inspect
+
+    from pytorch_lightning import Trainer
+
+    from distill.data import InstructionData
+    from distill.module import Distiller
+
+    sections = {"model": Distiller, "data": InstructionData, "trainer": Trainer}
+    names = [*sections, "seed_everything", "ckpt_path", "config", "print_config"]
+    names += [f"{s}.{p}" for s, c in sections.items() for p in inspect.signature(c.__init__).parameters if p != "self"]
+    return f"unknown key {key!r}{nearest(key, names)}"
+
+
+def processor_precision() -> str:
+    """bf16 where the processor computes in it (a GPU that can, a CPU with AMX), full precision elsewhere."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return "bf16-mixed" if amx() else "32-true"
+
+
+def check_run_folder(folder: Path, resolved: str) -> Path | None:
+    """The checkpoint to go on from, or None for a new run.
+
+    Raises DistillError when the folder holds a run of another recipe, naming the settings that differ.
+    """
+    import yaml
+
+    last = folder / "checkpoints" / "last.ckpt"
+    before = folder / "recipe.yaml"
+    if not last.is_file():
+        return None
+    if before.is_file():
+        old, new = _flat(yaml.safe_load(before.read_text("utf-8"))), _flat(yaml.safe_load(resolved))
+        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not NOT_DECISIVE.match(k))
+        if changed:
+            raise DistillError(
+                f"{folder} holds a run with other settings ({', '.join(changed[:5])}): "
+                "give another --trainer.default_root_dir, or delete that folder"
+            )
+    return last
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}

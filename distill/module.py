@@ -1,0 +1,202 @@
+"""Distiller: a student, perhaps a teacher, and the losses between them, as a LightningModule.
+
+A step goes: run the student, keep its hidden states at the positions that predict supervised tokens; ask the teacher
+for its signal on the same rows; form both logits there; sum the weighted losses; divide by the supervised tokens of the
+whole optimizer step. The teacher is held in a plain object, so it is in no checkpoint; projectors live here, never on
+the student.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distill.align import Aligner
+from distill.batches import Batch, Tokens
+from distill.errors import DistillError
+from distill.features import FeatureLoss, FeatureTerm
+from distill.losses import LossTerm, divergence
+from distill.schedules import learning_rate_factor
+from students.build import build_student
+from students.tokenizers import ByteView, load_tokenizer
+from teachers.base import SignalTeacher, vocabulary_id
+
+
+class Distiller(pl.LightningModule):
+    """Trains a student on text, on a teacher's signals, or on both."""
+
+    def __init__(
+        self,
+        student: dict[str, Any] | str,
+        tokenizer: str | None = None,
+        teacher: SignalTeacher | None = None,
+        losses: list[LossTerm] | None = None,
+        features: list[FeatureTerm] | None = None,
+        learning_rate: float = 5e-4,
+        schedule: str = "cosine",
+        warmup_steps: int = 50,
+        final_factor: float = 0.1,
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.98),
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            student: a preset's name, a pretrained folder or hub id, `{preset: tiny, n_layer: 6}` or `{config: {...}}`.
+            tokenizer: the student's tokenizer folder or hub id; default the student's own folder.
+            teacher: who gives signals; none for plain fine-tuning or pre-training.
+            losses: the weighted sum that is minimised; default `ce` alone.
+            features: pairs of hidden layers to bring together.
+            learning_rate: the peak.
+            schedule: constant, linear or cosine, after the warm-up.
+            warmup_steps: optimizer steps from 0 to the peak.
+            final_factor: share of the peak at which the schedule ends.
+            weight_decay: of AdamW, on matrices only.
+            betas: of AdamW.
+            seed: decides a new student's initial weights.
+        """
+        super().__init__()
+        path = tokenizer or (student if isinstance(student, str) else student.get("path"))
+        if path is None:
+            raise DistillError("model.tokenizer is missing: name the student's tokenizer folder or hub id")
+        self.tokenizer = load_tokenizer(path)
+        self.student_view = ByteView(self.tokenizer)
+        self.student = build_student(student, self.tokenizer, seed=seed)
+        self.student.config.use_cache = False
+        self._teacher = teacher
+        self.teacher_view = ByteView(teacher.tokenizer) if teacher else None
+        self.student_pad, self.teacher_pad = _pad(self.tokenizer), _pad(teacher.tokenizer) if teacher else 0
+        self.aligner: Aligner | None = None
+        if teacher and teacher.vocab_id != vocabulary_id(self.tokenizer):
+            self.aligner = Aligner(self.teacher_view, self.student_view)  # type: ignore[arg-type]
+        self.losses = losses or [LossTerm("ce")]
+        for term in self.losses:
+            term.check(has_teacher=teacher is not None, same_vocabulary=self.aligner is None)
+        self.features = _projected(features or [], self.student, teacher, seed)
+        self.learning_rate, self.schedule, self.warmup_steps = learning_rate, schedule, warmup_steps
+        self.final_factor, self.weight_decay, self.betas = final_factor, weight_decay, betas
+        self._validation: list[tuple[float, int, int]] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Sum over supervised tokens, divided by those of the whole accumulated batch, on every device together."""
+        hidden, layers = self.student_hidden(batch.student)  # (tokens, width)
+        logits = self.student.get_output_embeddings()(hidden)  # (tokens, vocab)
+        signal = self.teacher_signal(batch)
+        total = torch.zeros((), device=self.device)
+        for term in self.losses:
+            value = self.loss_value(term, logits, signal, batch)
+            total = total + term.weight * value
+            self.log(f"loss/{term.name}", value.detach() / len(batch.student.labels), on_step=True, on_epoch=False)
+        if self.features is not None:
+            value = self.feature_value(layers, signal, batch)
+            total = total + value
+            self.log("loss/features", value.detach() / len(batch.student.labels), on_step=True, on_epoch=False)
+        self.log("loss", total.detach() / len(batch.student.labels), on_step=True, on_epoch=False, prog_bar=True)
+        # Lightning divides by the accumulated batches and averages over devices: undo both.
+        return total / batch.step_tokens * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def student_hidden(self, tokens: Tokens) -> tuple[Tensor, dict[int, Tensor]]:
+        """Final hidden states at the predicting positions, `(tokens, width)`, and those of the layers asked for."""
+        wanted = self.features.student_layers if self.features is not None else []
+        out = self.student.base_model(
+            input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=bool(wanted), use_cache=False
+        )
+        layers = {n: out.hidden_states[n].flatten(0, 1)[tokens.positions] for n in wanted}
+        return out.last_hidden_state.flatten(0, 1)[tokens.positions], layers
+
+    def teacher_signal(self, batch: Batch) -> Any:
+        """The teacher's DenseSignal at its own supervised positions; None without a teacher."""
+        if self._teacher is None or batch.teacher is None:
+            return None
+        layers = self.features.teacher_layers if self.features is not None else []
+        side = batch.teacher
+        signal = self._teacher.signal(side.ids, side.mask, side.positions, layers)
+        if not torch.isfinite(signal.hidden).all():
+            raise DistillError("the teacher's hidden states are not finite: load it in float32 (dtype: float32)")
+        return signal
+
+    def loss_value(self, term: LossTerm, logits: Tensor, signal: Any, batch: Batch) -> Tensor:
+        """One term, summed over the batch's supervised tokens."""
+        if term.name == "ce":
+            return functional.cross_entropy(logits.float(), batch.student.labels, reduction="sum")
+        teacher_logits = functional.linear(signal.hidden, signal.weight, signal.bias)  # (teacher tokens, teacher vocab)
+        if self.aligner is None:
+            width = min(teacher_logits.shape[-1], logits.shape[-1])  # checkpoints may be padded
+            return divergence(term, teacher_logits[:, :width], logits[:, :width]).sum()
+        return self.aligner.loss(teacher_logits, logits, batch.plan)
+
+    def feature_value(self, layers: dict[int, Tensor], signal: Any, batch: Batch) -> Tensor:
+        """The feature losses, summed over the positions where both sides have said the same bytes."""
+        assert self.features is not None
+        theirs = signal.layers
+        if batch.plan is not None:
+            layers = {n: h[batch.plan.shared_student] for n, h in layers.items()}
+            theirs = {n: h[batch.plan.shared_teacher] for n, h in theirs.items()}
+        return self.features(layers, theirs).sum()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collects the negative log-likelihood of the supervised tokens."""
+        hidden, _ = self.student_hidden(batch.student)
+        logits = self.student.get_output_embeddings()(hidden).float()
+        nats = functional.cross_entropy(logits, batch.student.labels, reduction="sum")
+        self._validation.append((float(nats), len(batch.student.labels), batch.characters))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val_loss` (nats a token) and `val_bpc` (bits a character, comparable between tokenizers)."""
+        sums = torch.tensor([sum(column) for column in zip(*self._validation, strict=True)], dtype=torch.float64)
+        self._validation.clear()
+        nats, tokens, characters = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").tolist()
+        self.log("val_loss", nats / tokens, prog_bar=True, rank_zero_only=True)
+        self.log("val_bpc", nats / math.log(2) / max(characters, 1), prog_bar=True, rank_zero_only=True)
+
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[str]:
+        """Answers of the student to the batch's rows."""
+        from distill.answers import answer_records
+
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return answer_records(self.student, self.student_view, data.template, [data.records["val"][r] for r in batch.rows])
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, decay on matrices only, with warm-up and the schedule counted in optimizer steps."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas, fused=True)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: learning_rate_factor(self.schedule, step, self.warmup_steps, total, self.final_factor),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """The teacher is no submodule: it moves to the device by hand."""
+        if self._teacher is not None:
+            self._teacher.to(self.device)
+
+
+def _pad(tokenizer: Any) -> int:
+    """The id that fills a row up; masked everywhere, so any valid id will do."""
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
+
+
+def _projected(terms: list[FeatureTerm], student: Any, teacher: Any, seed: int) -> FeatureLoss | None:
+    if not terms:
+        return None
+    if teacher is None:
+        raise DistillError("model.features needs a teacher: set model.teacher or remove the features")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        ours, theirs = student.config, teacher.model.config
+        widths = (ours.hidden_size, theirs.hidden_size)
+        return FeatureLoss(terms, ours.num_hidden_layers, theirs.num_hidden_layers, widths)

@@ -1,0 +1,81 @@
+"""Trains the teacher that ships in teachers/embedded, from nothing, with the package's own `distill fit`.
+
+    python scripts/train_embedded_teacher.py            # about an hour on two cores
+    python scripts/train_embedded_teacher.py --rows 20000   # a quick look
+
+What happens: draw the curriculum's training split; learn a SentencePiece-style tokenizer with byte fallback from it;
+pre-train a small Llama on questions and answers (so that it can write a question itself); fine-tune it on answers; score
+it on the held-out split; store it in half precision. Everything is seeded, and a stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from data_gen.curriculum import items
+from data_gen.records import Record, write_records
+from distill.cli import main as distill
+
+RUN = Path("runs/embedded")
+VOCABULARY = 2400
+RECIPES = Path("distill/recipes")
+
+
+def records(count: int, seed: int, split: str) -> list[Record]:
+    """Curriculum items as records."""
+    return [
+        Record(item.instruction, item.input, item.output, source="curriculum", meta={"family": item.family})
+        for item in items(count, seed=seed, split=split)  # type: ignore[arg-type]
+    ]
+
+
+def make_data(rows: int) -> None:
+    """Training sets of both stages, the held-out set, and the tokenizer."""
+    for name, count, seed, split in (
+        ("pretrain", rows, 11, "train"),
+        ("finetune", rows // 2, 12, "train"),
+        ("heldout", 2000, 13, "heldout"),
+    ):
+        if not (RUN / f"{name}.jsonl").is_file():
+            write_records(RUN / f"{name}.jsonl", records(count, seed, split))
+    if not (RUN / "tokenizer").is_dir():
+        from students.tokenizers import train_sentencepiece_bpe
+
+        texts = [f"问：{r.instruction}\n{r.input}\n答：{r.output}" for r in records(100_000, 10, "train")]
+        train_sentencepiece_bpe(texts, VOCABULARY, RUN / "tokenizer")
+
+
+def store(source: Path, target: Path) -> None:
+    """Put the fine-tuned model into the package, in half precision."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float16)
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    size = (target / "model.safetensors").stat().st_size
+    print(f"{target}: {model.num_parameters():,} parameters, {size / 1e6:.1f} MB")
+
+
+def main() -> int:
+    """Run every stage that is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_200_000, help="rows of pre-training; fine-tuning takes half")
+    parser.add_argument("--target", type=Path, default=Path("teachers/embedded"))
+    parser.add_argument("--restart", action="store_true", help="forget an earlier run")
+    options = parser.parse_args()
+    if options.restart:
+        shutil.rmtree(RUN, ignore_errors=True)
+    make_data(options.rows)
+    for stage in ("pretrain", "finetune"):
+        code = distill(["fit", "--config", str(RECIPES / f"embedded_{stage}.yaml")])
+        if code:
+            return code
+    store(RUN / "finetune" / "student", options.target)
+    return distill(["eval", str(options.target), "--data", "curriculum", "--rows", "2000"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

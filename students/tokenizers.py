@@ -1,0 +1,265 @@
+"""Tokenizers of all three families, loaded safely, trained when there is none, and seen on the bytes.
+
+Byte-level BPE (GPT-2, Qwen, Llama-3), SentencePiece-like (LLaMA: U+2581 for a space, `<0xHH>` for bytes) and WordPiece
+(BERT: `##`, swallowed spaces, perhaps lower-casing) all come down to the same thing here: every entry is a string of
+bytes, or nothing for special entries. `ByteView` gives that view of a tokenizer and encodes the parts of a conversation
+so that prompt and answer can be joined.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from students.errors import StudentError
+
+SPACE = "\u2581"
+_BYTE_ENTRY = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_ANCHOR = "\n"
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """A fast tokenizer from a folder or hub id, refused when it silently came out broken. Remote code is never run.
+
+    Raises StudentError with the reason and the way out.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(path)
+    if folder.is_dir():
+        _refuse_unnamed_wordpiece(folder)
+    elif folder.suffix or str(path).startswith((".", "/")):
+        raise StudentError(f"no tokenizer folder {path}; give a folder with tokenizer.json, vocab.txt or a hub id")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudentError(f"cannot load a tokenizer from {path}: {_first_line(error)}") from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise StudentError(f"{path} has no fast tokenizer (tokenizer.json); convert it with transformers first")
+    if len(tokenizer) < 32:
+        raise StudentError(
+            f"the tokenizer in {path} has only {len(tokenizer)} entries: its files do not fit its class; "
+            "name the right tokenizer_class in tokenizer_config.json or add tokenizer.json"
+        )
+    return tokenizer
+
+
+def _refuse_unnamed_wordpiece(folder: Path) -> None:
+    """vocab.txt beside a GPT2 config and no tokenizer_class becomes an empty GPT2 tokenizer: say so instead."""
+    config = folder / "tokenizer_config.json"
+    named = config.is_file() and "tokenizer_class" in json.loads(config.read_text(encoding="utf-8"))
+    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file() and not named:
+        raise StudentError(
+            f"{folder} has vocab.txt but does not say which tokenizer it is for: write "
+            '{"tokenizer_class": "BertTokenizerFast"} into its tokenizer_config.json'
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@lru_cache(maxsize=1)
+def _gpt2_bytes() -> dict[str, int]:
+    """GPT-2's printable stand-in -> byte."""
+    keep = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in set(keep)]
+    return {chr(b): b for b in keep} | {chr(256 + n): b for n, b in enumerate(others)}
+
+
+class ByteView:
+    """A fast tokenizer seen on the bytes.
+
+    `family` is "byte_bpe", "sentencepiece" or "wordpiece"; `entries[id]` the bytes of an entry, None when it is special
+    (control entries, `[UNK]`, ids the tokenizer does not name).
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
+        state = json.loads(self._backend.to_str())
+        self.family = _family(state, tokenizer)
+        self.eos_id: int | None = tokenizer.eos_token_id
+        self.lowercase = self.family == "wordpiece" and bool((state.get("normalizer") or {}).get("lowercase", False))
+        self._prefix = _prefix_ids(tokenizer)
+
+    @cached_property
+    def entries(self) -> list[bytes | None]:
+        special = set(self.tokenizer.all_special_ids)
+        size = max(self.tokenizer.get_vocab().values()) + 1
+        added = {i: str(t) for i, t in self.tokenizer.added_tokens_decoder.items()}
+        entries: list[bytes | None] = [None] * size
+        for token, index in self.tokenizer.get_vocab().items():
+            if index in special:
+                continue
+            entries[index] = token.encode() if index in added else self._entry(token)
+        return entries
+
+    def _entry(self, token: str) -> bytes | None:
+        if self.family == "byte_bpe":
+            table = _gpt2_bytes()
+            return bytes(table[c] for c in token) if all(c in table for c in token) else token.encode()
+        if self.family == "sentencepiece":
+            byte = _BYTE_ENTRY.fullmatch(token)
+            return bytes([int(byte.group(1), 16)]) if byte else token.replace(SPACE, " ").encode()
+        if re.fullmatch(r"\[[A-Z]+\d*\]", token):
+            return None
+        return token.removeprefix("##").encode() if token != "##" else b"##"
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of the start of a conversation: with the tokenizer's own beginning-of-text entry, if it has one."""
+        return self._prefix + self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a later part: no beginning-of-text entry and no dummy space before the first word."""
+        return self.encode_many([text])[0]
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, in one call of the tokenizer."""
+        if self.family != "sentencepiece":
+            return [e.ids for e in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+        anchor = self._anchor_ids
+        found = self._backend.encode_batch([_ANCHOR + t for t in texts], add_special_tokens=False)
+        return [
+            e.ids[len(anchor) :]
+            if e.ids[: len(anchor)] == anchor
+            else self._backend.encode(text, add_special_tokens=False).ids
+            for e, text in zip(found, texts, strict=True)
+        ]
+
+    def encode_broken(self, text: bytes) -> list[int]:
+        """Ids of bytes that are no UTF-8: through the byte entries; empty when the tokenizer has none."""
+        if self.family == "byte_bpe":
+            stand_in = {b: c for c, b in _gpt2_bytes().items()}
+            return [t.id for t in self._backend.model.tokenize("".join(stand_in[b] for b in text))]
+        if self.family == "wordpiece" or not self._byte_ids:
+            return []
+        good = text.decode("utf-8", "ignore").encode()
+        start = len(good) if text.startswith(good) else 0
+        return (self.encode(good.decode()) if start else []) + [self._byte_ids[b] for b in text[start:]]
+
+    @cached_property
+    def _byte_ids(self) -> dict[int, int]:
+        vocabulary = self.tokenizer.get_vocab()
+        found = {b: vocabulary.get(f"<0x{b:02X}>") for b in range(256)}
+        return {b: i for b, i in found.items() if i is not None} if None not in found.values() else {}
+
+    @cached_property
+    def _anchor_ids(self) -> list[int]:
+        return self._backend.encode(_ANCHOR, add_special_tokens=False).ids
+
+    def ends(self, text: str, ids: Sequence[int]) -> np.ndarray:
+        """Where each entry of `ids = encode(text)` ends, in bytes of `text`; never decreasing, the last one at the end.
+
+        An entry starts where the one before it ends, so swallowed spaces belong to the entry after them.
+        """
+        lengths = [len(self.entries[i] or b"") for i in ids]
+        whole = text.encode("utf-8", "surrogatepass")
+        if self.family != "wordpiece" and b"".join(self.entries[i] or b"" for i in ids) == whole:
+            return np.cumsum(lengths, dtype=np.int64)
+        return self._ends_by_offsets(text, len(whole))
+
+    def _ends_by_offsets(self, text: str, size: int) -> np.ndarray:
+        shift = len(_ANCHOR) if self.family == "sentencepiece" else 0
+        found = self._backend.encode(_ANCHOR * shift + text, add_special_tokens=False)
+        drop = len(self._anchor_ids) if shift else 0
+        chars = np.fromiter((len(c.encode("utf-8", "surrogatepass")) for c in text), np.int64, len(text))
+        to_byte = np.concatenate([[0], np.cumsum(chars)])
+        ends = np.array([to_byte[max(end - shift, 0)] for _, end in found.offsets[drop:]], dtype=np.int64)
+        ends = np.maximum.accumulate(ends)
+        if len(ends):
+            ends[-1] = size
+        return ends
+
+
+def _family(state: dict[str, Any], tokenizer: Any) -> str:
+    model = state["model"]
+    if model["type"] == "WordPiece":
+        return "wordpiece"
+    if "ByteLevel" in json.dumps([state.get("pre_tokenizer"), state.get("decoder")]):
+        return "byte_bpe"
+    if model.get("byte_fallback") or model["type"] == "Unigram" or any(SPACE in t for t in tokenizer.get_vocab()):
+        return "sentencepiece"
+    raise StudentError(
+        f"a {model['type']} tokenizer without bytes, U+2581 or ## cannot be read as bytes; "
+        "use a byte-level BPE, SentencePiece or WordPiece tokenizer"
+    )
+
+
+def _prefix_ids(tokenizer: Any) -> list[int]:
+    """The beginning-of-text entry when the tokenizer itself puts one first, as LLaMA's does; BERT's [CLS] is none."""
+    ids = tokenizer("")["input_ids"]
+    bos = tokenizer.bos_token_id
+    return [bos] if bos is not None and ids[:1] == [bos] and bos != tokenizer.eos_token_id else []
+
+
+def train_wordpiece(texts: Iterable[str], size: int, folder: str | Path, *, lowercase: bool = False) -> Any:
+    """A BERT-style tokenizer of at most `size` entries, learnt from texts and saved to `folder`; ends with [SEP]."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=lowercase
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    return _save(backend, folder, pad_token="[PAD]", unk_token="[UNK]", eos_token="[SEP]", mask_token="[MASK]")
+
+
+def train_byte_bpe(texts: Iterable[str], size: int, folder: str | Path) -> Any:
+    """A GPT-2-style byte-level BPE of `size` entries, learnt from texts and saved to `folder`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    end = "<|endoftext|>"
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[end],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return _save(backend, folder, bos_token=end, eos_token=end, unk_token=end, pad_token=end)
+
+
+def train_sentencepiece_bpe(texts: Iterable[str], size: int, folder: str | Path) -> Any:
+    """A LLaMA-style BPE of `size` entries: U+2581, single digits, bytes for what it does not know; saved to `folder`."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    backend = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    split = Regex(rf"[0-9]|{SPACE}?[A-Za-z]+|{SPACE}+|\n|\p{{Han}}+|[^0-9A-Za-z{SPACE}\n\p{{Han}}]")
+    backend.pre_tokenizer = pre_tokenizers.Split(split, behavior="isolated")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    specials = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    # Training makes the byte entries special; they must be ordinary entries, or decoding drops them.
+    state = json.loads(backend.to_str())
+    state["added_tokens"] = [t for t in state["added_tokens"] if t["id"] < 3]
+    backend = Tokenizer.from_str(json.dumps(state))
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+    )
+    return _save(backend, folder, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<unk>")
+
+
+def _save(backend: Any, folder: str | Path, **special: str) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
+    tokenizer.save_pretrained(str(folder))
+    return load_tokenizer(folder)
