@@ -1,0 +1,96 @@
+"""How to ask a teacher: one small file per published method.
+
+A strategy says what to ask and reads the answers; the job does everything else (journal, filters, order, resume).
+Request number k depends only on the seed and k, so that a run that was stopped asks the same things again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from data_gen.records import DataError, Record
+from teachers.base import Completion, Request, nearest
+
+STRATEGIES: dict[str, str] = {
+    "answer": "data_gen.strategies.answer:Answer",
+    "self_instruct": "data_gen.strategies.self_instruct:SelfInstruct",
+    "magpie": "data_gen.strategies.magpie:Magpie",
+}
+
+
+@dataclass(slots=True)
+class Ask(Request):
+    """A request that remembers the row it is for; teachers see a plain Request."""
+
+    record: Record | None = None
+    """What is known of the row before the answer"""
+
+
+@dataclass(slots=True)
+class State:
+    """What a strategy may know of the run."""
+
+    local: bool = False
+    """The teacher reads `Request.prompt`"""
+    rows: int | None = None
+    """How many rows are wanted; None: as many as there are"""
+    accepted: int = 0
+    """Rows that passed the filters so far"""
+
+
+class Strategy(Protocol):
+    """Asks and reads; keeps nothing of the run in itself."""
+
+    name: str
+    settings: dict[str, Any]
+    """What decides its requests (template, seed, temperature, fingerprints of files): two equal ones ask the same"""
+    per_request: int
+    """Rows that one request is expected to give"""
+    total: int | None
+    """Requests there are; None: no end"""
+
+    def requests(self, state: State) -> Iterator[Request]:
+        """Request 0, 1, 2, ...; their keys differ."""
+        ...
+
+    def follow_up(self, request: Request, completion: Completion) -> Request | None:
+        """What to ask next for the same row; None when `completion` was the last."""
+        ...
+
+    def parse(self, request: Request, completion: Completion) -> list[Record]:
+        """Records in the last completion of a row; none when it holds nothing usable."""
+        ...
+
+
+def load_class(name: str, known: Mapping[str, str], what: str) -> type:
+    """The class of a short name in `known`, or of a dotted path `package.module:Class` (or `package.module.Class`)."""
+    path = known.get(name, name)
+    module, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
+    if not module:
+        raise DataError(f"unknown {what} {name!r}{nearest(name, known)}")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DataError(f"no {what} at {name!r}: {error}") from None
+    if not isinstance(found, type):
+        raise DataError(f"{name!r} is no class, so it can be no {what}")
+    return found
+
+
+def request_seed(seed: int, number: int, what: str = "") -> int:
+    """A seed for request `number`, the same on every machine, below 2**31 as endpoints want it."""
+    digest = hashlib.blake2b(f"{seed}:{number}:{what}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def messages_of(record: Record) -> list[dict[str, str]]:
+    """A record as an endpoint wants it: system text, earlier turns, the question with its input."""
+    messages = [{"role": "system", "content": record.system}] if record.system else []
+    for question, answer in record.history:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    content = f"{record.instruction}\n{record.input}" if record.input else record.instruction
+    return [*messages, {"role": "user", "content": content}]

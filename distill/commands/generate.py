@@ -119,7 +119,7 @@ def _parser() -> Arguments:
 
 
 def _build(args: argparse.Namespace, what: str, known: Mapping[str, str], options: tuple[str, ...]) -> Any:
-    """The object of a short name or dotted path, with the options that were given; DataError for one it does not take."""
+    """The object of a short name or dotted path, with the options given; DataError for one it does not take."""
     name = getattr(args, what)
     if name not in known and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a class of the user's own, beside the data

@@ -1,0 +1,320 @@
+"""The generate-instructions job: a strategy asks, a teacher answers, filters keep, files remember.
+
+Requests are numbered. An answer is journaled when it comes, in any order; rows are read out of the answers, filtered
+and written strictly in the order of the requests. So the output depends on the answers alone, not on who was faster,
+and a run that was stopped only replays its journal: what was answered before is not asked again.
+
+    out.jsonl                the rows, there when the job has come to its end (until then out.jsonl.part)
+    out.rejected.jsonl       the rows that a filter turned down, each with its reason, and the requests that failed
+    out.jsonl.journal        every answer
+    out.recipe.json          what the output was made with, and how far it is
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from data_gen.filters import Filters
+from data_gen.interrupt import Interrupt
+from data_gen.journal import Journal, completion_of, request_hash
+from data_gen.output import Output
+from data_gen.progress import Progress
+from data_gen.records import DataError, Record
+from data_gen.strategies import State, Strategy
+from teachers.base import Completion, Request, TeacherError, TextTeacher
+
+FAILURES_IN_A_ROW = 50
+"""So many without one answer between them: the run stops"""
+BARREN_ANSWERS = 300
+"""So many answers in a row without one row that passes: the run stops"""
+WINDOW = 10_000
+"""Requests that may be open at once, when one that hangs holds up the order"""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did; also what `out.recipe.json` keeps of it."""
+
+    accepted: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+    last_failure: str = ""
+    requests: int = 0
+    """Answers that the rows were read from"""
+    reused: int = 0
+    """Of those, found in the journal"""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    exhausted: bool = False
+    """The strategy has nothing more to ask"""
+    complete: bool = False
+    ran: bool = True
+    """False: the output was complete already"""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One row in the making: its current request, and in the end its last completion or error."""
+
+    request: Request
+    hash: str = ""
+    row: dict[str, Any] | None = None
+    error: str | None = None
+    usage: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+
+
+def run(
+    strategy: Strategy,
+    teacher: TextTeacher,
+    out: str | Path,
+    rows: int | None = None,
+    filters: Mapping[str, Any] | None = None,
+    journal: str | Path | None = None,
+    force: bool = False,
+) -> Report:
+    """Generate until `rows` rows are accepted or the strategy is exhausted; goes on where an earlier run stopped.
+
+    Raises DataError when `out` was made by another recipe (`force` starts again, with an empty journal), TeacherError
+    when the teacher cannot go on, KeyboardInterrupt after Ctrl-C; all answers are in the journal in each case.
+    """
+    if rows is None and strategy.total is None:
+        raise DataError(f"strategy {strategy.name!r} has no end of its own; say how many rows you want with --rows")
+    if rows is not None and rows < 1:
+        raise DataError(f"rows must be above 0, not {rows}")
+    recipe = {"strategy": strategy.name, **strategy.settings, "teacher": teacher.name}
+    chain = Filters(filters)
+    output = Output(Path(out), Path(journal) if journal else None)
+    with output.open(recipe, chain.settings, force=force) as paid:
+        before = output.report
+        if before.get("complete") and (before["exhausted"] or (rows is not None and before["accepted"] >= rows)):
+            return Report(**{**before, "ran": False})
+        job = _Job(strategy, teacher, paid, chain, rows)
+        report = job.go(output)
+    if job.barren:
+        raise DataError(job.halt)
+    if job.halt:
+        done = f"{len(paid)} answers are safe in {paid.path}, and the same command goes on from there"
+        raise TeacherError(f"{job.halt}; {done}")
+    if job.interrupt.asked:
+        raise KeyboardInterrupt
+    return report
+
+
+class _Job:
+    """One run. `_feed` hands out requests, `_take` takes completions, `_emit` writes finished rows in order."""
+
+    def __init__(
+        self, strategy: Strategy, teacher: TextTeacher, journal: Journal, filters: Filters, rows: int | None
+    ) -> None:
+        self.strategy, self.teacher, self.journal, self.filters, self.rows = strategy, teacher, journal, filters, rows
+        self.report = Report()
+        self.state = State(local=teacher.local, rows=rows)
+        self.halt = ""
+        """Why nothing more is asked"""
+        self.interrupt = Interrupt()
+        self._requests = strategy.requests(self.state)
+        self._slots: dict[int, _Slot] = {}
+        self._next_slot = self._next_row = 0
+        self._follow_ups: deque[_Slot] = deque()
+        self._waiting: dict[str, list[_Slot]] = {}
+        self._hash_of: dict[str, str] = {}
+        """Of the requests in flight, by their keys"""
+        self.barren = False
+        """It was halted because nothing passes the filters"""
+        self._failures_in_a_row = self._without_row = 0
+
+    def go(self, output: Output) -> Report:
+        """Ask until there is enough or no way on; then make the output final, unless it was stopped."""
+        report = self.report
+        with output.writers() as (kept, rejected), self._progress() as self._bar, self.interrupt:
+            self._kept, self._rejected = kept, rejected
+            while not self._stopped():
+                asked = 0
+                for completion in self.teacher.generate(self._feed()):
+                    asked += 1
+                    self._take(completion)
+                self._give_up_unanswered()
+                if self._full() or not (asked or self._follow_ups):
+                    break
+        report.rejected = dict(self.filters.rejected.most_common())
+        if not self._stopped():
+            report.complete = not report.failed
+            output.finish(asdict(report))
+        return report
+
+    def _stopped(self) -> bool:
+        return bool(self.halt) or self.interrupt.asked
+
+    def _full(self) -> bool:
+        return self.rows is not None and self.report.accepted >= self.rows
+
+    def _enough(self) -> bool:
+        """What is accepted and what is open may already give all rows."""
+        return self.rows is not None and (
+            self.report.accepted + len(self._slots) * self.strategy.per_request >= self.rows
+        )
+
+    def _feed(self) -> Iterator[Request]:
+        """Requests for the teacher: follow-ups first, then new ones; those in the journal are answered from there."""
+        while not self._stopped() and not self._full():
+            if self._follow_ups:
+                slot = self._follow_ups.popleft()
+            elif self.report.exhausted or self._enough() or len(self._slots) >= WINDOW:
+                return
+            else:
+                request = next(self._requests, None)
+                if request is None:
+                    self.report.exhausted = True
+                    return
+                slot = self._slots[self._next_slot] = _Slot(request)
+                self._next_slot += 1
+            slot.hash = request_hash(self.teacher.name, slot.request, local=self.teacher.local)
+            row = self.journal.get(slot.hash)
+            if row is not None:
+                self.report.reused += 1
+                self._answered(slot, row)
+                self._emit()
+            elif slot.hash in self._waiting:  # the same question is in flight: one answer serves both
+                self._waiting[slot.hash].append(slot)
+            else:
+                self._waiting[slot.hash] = [slot]
+                self._hash_of[slot.request.key] = slot.hash
+                yield slot.request
+
+    def _take(self, completion: Completion) -> None:
+        """Journal an answer and hand it to all who wait for it; note a failure."""
+        key = self._hash_of.pop(completion.key, None)
+        if key is None:
+            raise TeacherError(
+                f"{self.teacher.name} answered {completion.key!r}, which was not asked or answered before"
+            )
+        slots = self._waiting.pop(key)
+        if completion.error is None:
+            self._failures_in_a_row = 0
+            row = self.journal.append(key, completion)
+            for slot in slots:
+                self._answered(slot, row)
+        else:
+            self._failures_in_a_row += 1
+            for slot in slots:
+                slot.error = completion.error
+            if completion.fatal and not self.halt:
+                self.halt = completion.error
+            elif self._failures_in_a_row >= FAILURES_IN_A_ROW and not self.halt:
+                self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
+        self._emit()
+
+    def _answered(self, slot: _Slot, row: dict[str, Any]) -> None:
+        """A slot's request has its answer: ask on for the same row, or be done with it."""
+        slot.usage.update(row["usage"])
+        if row["name"] == slot.request.key:  # an answer that serves two rows was paid for once
+            self.report.prompt_tokens += row["usage"].get("prompt_tokens", 0)
+            self.report.completion_tokens += row["usage"].get("completion_tokens", 0)
+        slot.attempts += row["attempts"]
+        more = self.strategy.follow_up(slot.request, completion_of(row, slot.request.key))
+        if more is None:
+            slot.row = row
+        else:
+            slot.request = more
+            self._follow_ups.append(slot)
+
+    def _give_up_unanswered(self) -> None:
+        """The teacher is through: what it was asked and has not answered counts as failed."""
+        for slots in self._waiting.values():
+            for slot in slots:
+                slot.error = "the teacher gave no answer"
+        self._waiting.clear()
+        self._hash_of.clear()
+        self._emit()
+
+    def _emit(self) -> None:
+        """Write the rows whose turn has come."""
+        while not self._full() and (slot := self._slots.get(self._next_row)) is not None:
+            if slot.row is None and slot.error is None:
+                return
+            if slot.error is not None and self._stopped():
+                return
+            del self._slots[self._next_row]
+            self._next_row += 1
+            before = self.report.accepted
+            if slot.row is None:
+                self._failed(slot)
+            else:
+                self._read_out(slot, slot.row)
+            self._bar.advance(self.report.accepted - before, self._note())
+
+    def _failed(self, slot: _Slot) -> None:
+        self.report.failed += 1
+        self.report.last_failure = slot.error or ""
+        record = getattr(slot.request, "record", None) or Record(instruction="")
+        _write(self._rejected, {"reason": "failed", "error": slot.error, "key": slot.request.key, **record.to_dict()})
+
+    def _read_out(self, slot: _Slot, row: dict[str, Any]) -> None:
+        """Records of a finished slot through the filters, into one file or the other."""
+        report = self.report
+        report.requests += 1
+        self._without_row += 1
+        records = self.strategy.parse(slot.request, completion_of(row, slot.request.key))
+        if not records:
+            self.filters.rejected["no task in the answer"] += 1
+            _write(self._rejected, {"reason": "no task in the answer", "key": slot.request.key, "text": row["text"]})
+        for record in records:
+            if self._full():
+                return
+            record.meta = {**self._provenance(slot, row), **record.meta}
+            reason = self.filters.check(record)
+            if reason:
+                _write(self._rejected, {"reason": reason, **record.to_dict()})
+            else:
+                _write(self._kept, record.to_dict())
+                report.accepted += 1
+                self._without_row = 0
+        self.state.accepted = report.accepted
+        if self._without_row >= BARREN_ANSWERS and not self._full() and self.strategy.total is None:
+            self.barren = True
+            reason, count = self.filters.rejected.most_common(1)[0]
+            self.halt = (
+                f"the last {BARREN_ANSWERS} answers gave no row that passes the filters ({reason!r} {count} times); "
+                "look at the rejected rows, then change the filters or what is asked"
+            )
+
+    def _provenance(self, slot: _Slot, row: dict[str, Any]) -> dict[str, Any]:
+        request = slot.request
+        return {
+            "strategy": self.strategy.name,
+            "teacher": self.teacher.name,
+            "model": row["model"],
+            "template": self.strategy.settings.get("template"),
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+            "seed": self.strategy.settings.get("seed"),
+            "request": request.key,
+            "request_seed": request.seed,
+            "prompt_hash": slot.hash,
+            "finish_reason": row["finish_reason"],
+            "usage": dict(slot.usage),
+            "attempts": slot.attempts,
+            "time": row["time"],
+        }
+
+    def _progress(self) -> Progress:
+        wanted = [count for count in (self.rows, self.strategy.total) if count is not None]
+        return Progress("generate", total=min(wanted))
+
+    def _note(self) -> str:
+        report = self.report
+        failed = f", {report.failed} failed" if report.failed else ""
+        rejected = self.filters.rejected.total()
+        return f"{rejected} rejected{failed}, {report.prompt_tokens + report.completion_tokens:,} tokens"
+
+
+def _write(file: BinaryIO, row: dict[str, Any]) -> None:
+    file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))

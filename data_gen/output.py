@@ -1,0 +1,112 @@
+"""The files of one generated output, and the stamp that says what it was made with.
+
+The rows are written to `out.jsonl.part` and take their name when the job has come to its end. The stamp keeps the
+recipe (what decides the answers) apart from the filters (what decides which are kept): with other filters the same
+journal is read again and nothing is paid; with another recipe an output is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from data_gen.journal import Journal
+from data_gen.records import DataError
+
+
+class Output:
+    """`with Output(path, None).open(recipe, filters, force=False) as journal: ...; output.finish(report)`."""
+
+    def __init__(self, path: Path, journal: Path | None) -> None:
+        self.path = path
+        self.journal_path = journal or path.with_name(path.name + ".journal")
+        stem = path.name.removesuffix(".jsonl")
+        self.rejected_path = path.with_name(stem + ".rejected.jsonl")
+        self.stamp_path = path.with_name(stem + ".recipe.json")
+        self.report: dict[str, Any] = {}
+        """What the last finished run said of itself; empty when there is none with this recipe and these filters"""
+        self._stamp: dict[str, Any] = {}
+
+    @contextmanager
+    def open(self, recipe: dict[str, Any], filters: dict[str, Any], *, force: bool) -> Iterator[Journal]:
+        """Lock the output, check its recipe, give its journal. `force`: the old journal becomes `.journal.old`."""
+        self._prepare_folder()
+        with Journal(self.journal_path) as journal:
+            if force:
+                journal.start_again()
+                self.path.unlink(missing_ok=True)
+                self.stamp_path.unlink(missing_ok=True)
+            stamp = self._read_stamp()
+            self._check(stamp, recipe, force)
+            same_filters = stamp.get("filters") == filters
+            self.report = stamp.get("report", {}) if same_filters and self.path.exists() else {}
+            self._stamp = {"recipe": recipe, "filters": filters, "report": self.report}
+            self._write_stamp()
+            yield journal
+
+    @contextmanager
+    def writers(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+        """Files for kept and rejected rows, under their temporary names."""
+        with open(_part(self.path), "wb") as kept, open(_part(self.rejected_path), "wb") as rejected:
+            yield kept, rejected
+
+    def finish(self, report: dict[str, Any]) -> None:
+        """Give the files their names, then say so in the stamp."""
+        for path in (self.rejected_path, self.path):
+            with open(_part(path), "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(_part(path), path)
+        self._stamp["report"] = report
+        self._write_stamp()
+
+    def _prepare_folder(self) -> None:
+        if self.path.is_dir():
+            raise DataError(f"{self.path} is a folder; name a file, such as {self.path / 'out.jsonl'}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataError(f"cannot write {self.path}: {self.path.parent} is no folder") from None
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror}") from None
+
+    def _read_stamp(self) -> dict[str, Any]:
+        if not self.stamp_path.exists():
+            return {}
+        try:
+            stamp = orjson.loads(self.stamp_path.read_bytes())
+        except orjson.JSONDecodeError:
+            stamp = None
+        if not isinstance(stamp, dict) or not isinstance(stamp.get("recipe"), dict):
+            raise DataError(f"{self.stamp_path} is damaged; --force starts {self.path} again")
+        return stamp
+
+    def _check(self, stamp: dict[str, Any], recipe: dict[str, Any], force: bool) -> None:
+        """Refuse what another recipe, or something else altogether, has made."""
+        if not stamp:
+            if self.path.exists() and not force:
+                raise DataError(
+                    f"{self.path} exists and has no {self.stamp_path.name} beside it, so this command did not make it; "
+                    "give another output, or --force to overwrite it"
+                )
+            return
+        old = stamp["recipe"]
+        others = [name for name in {**old, **recipe} if old.get(name) != recipe.get(name)]
+        if others:
+            changes = ", ".join(f"{name} {old.get(name)!r}, now {recipe.get(name)!r}" for name in others[:3])
+            raise DataError(
+                f"{self.path} was made with another recipe ({changes}); give another output, or --force to start again"
+            )
+
+    def _write_stamp(self) -> None:
+        part = _part(self.stamp_path)
+        part.write_bytes(orjson.dumps(self._stamp, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        os.replace(part, self.stamp_path)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")

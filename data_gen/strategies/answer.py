@@ -1,0 +1,91 @@
+"""Given instructions, the teacher's responses: how most answer sets of strong teachers were made.
+
+The instructions are rows of a JSON-lines or JSON file in Alpaca's form; whatever output they have is ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data_gen.records import DataError, Record, iter_rows
+from data_gen.strategies import Ask, State, messages_of, request_seed
+from data_gen.templates import get_template
+from teachers.base import Completion, Request
+
+
+class Answer:
+    """One request an instruction, in the order of the file."""
+
+    name = "answer"
+    per_request = 1
+
+    def __init__(
+        self,
+        instructions: str,
+        template: str = "qa",
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_tokens: int = 512,
+        seed: int = 0,
+    ) -> None:
+        self.path = Path(instructions)
+        self.template = get_template(template)
+        self.temperature, self.top_p, self.max_tokens, self.seed = temperature, top_p, max_tokens, seed
+        self.total = sum(1 for _ in read_tasks(self.path))  # also finds every bad row before anything is paid
+        if not self.total:
+            raise DataError(f"{self.path} holds no instructions")
+        self.settings: dict[str, Any] = {
+            "template": template,
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+            "seed": seed,
+            "instructions": fingerprint(self.path),
+        }
+
+    def requests(self, state: State) -> Iterator[Request]:
+        """Each row's question; greedy asking carries no seed, so that equal questions are paid for once."""
+        for number, record in enumerate(read_tasks(self.path)):
+            yield Ask(
+                key=f"answer-{number}",
+                messages=messages_of(record),
+                prompt=self.template.prompt(record) if state.local else None,
+                max_tokens=self.max_tokens,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                seed=request_seed(self.seed, number) if self.temperature > 0 else None,
+                stop=list(self.template.stop) if state.local else [],
+                record=record,
+            )
+
+    def follow_up(self, request: Request, completion: Completion) -> Request | None:
+        return None
+
+    def parse(self, request: Request, completion: Completion) -> list[Record]:
+        """The row as it was given, with the answer."""
+        if not isinstance(request, Ask) or request.record is None:
+            return []
+        asked = request.record
+        return [replace(asked, output=completion.text.strip(), id="", history=[list(turn) for turn in asked.history])]
+
+
+def read_tasks(path: Path) -> Iterator[Record]:
+    """Rows as records with an empty output; DataError names file and line of a row that is no task."""
+    for number, row in iter_rows(path):
+        try:
+            record = Record.from_dict({**row, "output": "", "id": ""})
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+        if not record.instruction.strip():
+            raise DataError(f"{path}, line {number}: the instruction is empty")
+        yield record
+
+
+def fingerprint(path: Path) -> str:
+    """16 hex digits over a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256).hexdigest()[:16]

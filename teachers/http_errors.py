@@ -1,0 +1,94 @@
+"""What a failed HTTP attempt means: try again (when?), or never.
+
+Kept apart from the teacher so that it can be read, and tested, as the table it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import orjson
+
+QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+TRANSIENT = {408, 409, 425, 429}
+
+
+class Again(Exception):
+    """Another attempt may succeed."""
+
+    def __init__(
+        self, reason: str, wait_s: float | None = None, *, limited: bool = False, unreachable: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+        """What the server asks to wait at least"""
+        self.limited = limited
+        """A rate limit: nothing is wrong but the pace"""
+        self.unreachable = unreachable
+        """No connection came about"""
+        self.fatal = False
+
+
+class Never(Exception):
+    """No further attempt of this request can succeed; `fatal`: nor of any other."""
+
+    def __init__(self, reason: str, *, fatal: bool = False, status: int = 0) -> None:
+        super().__init__(reason)
+        self.fatal, self.status = fatal, status
+        self.unreachable = False
+
+
+def of_status(status: int, headers: Mapping[str, str], content: bytes) -> Again | Never:
+    """The verdict on an HTTP error status. A spent quota is given the status 402, whatever the server calls it."""
+    message, codes = _said(content)
+    if status == 429 and (codes & QUOTA_CODES or "exceeded your current quota" in message):
+        return Never(message, status=402)
+    reason = f"HTTP {status}: {message}"
+    if status in TRANSIENT or status >= 500:
+        return Again(reason, retry_after(headers), limited=status == 429)
+    return Never(reason, status=status)
+
+
+def of_connection(url: str, cause: BaseException | None) -> Again:
+    """The verdict on a connection that failed or broke."""
+    import httpx2
+
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
+        why = str(cause) or "no answer to the attempt to connect"
+        return Again(f"cannot reach {url} ({why}); is the server running and the address right?", unreachable=True)
+    return Again(f"the connection to {url} broke ({type(cause).__name__})")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that `retry-after-ms` or `Retry-After` (seconds or a date) ask for."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) * unit)
+        except ValueError:
+            try:
+                date = parsedate_to_datetime(value)
+            except ValueError:
+                continue
+            if date.tzinfo is None:
+                date = date.replace(tzinfo=UTC)
+            return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _said(content: bytes) -> tuple[str, set[str]]:
+    """(message, codes and types) of an error's body, whatever its shape."""
+    text = content[:300].decode("utf-8", "replace")
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return ("a web page" if text.lstrip()[:1] == "<" else text or "no text"), set()
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if not isinstance(error, dict):
+        return str(error), set()
+    codes = {str(error[name]) for name in ("code", "type") if error.get(name)}
+    return str(error.get("message") or error.get("detail") or text), codes
