@@ -8,7 +8,7 @@ batches in an order that depends on the seed alone.
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -56,7 +56,7 @@ class InstructionData(pl.LightningDataModule):
         batch_size: int = 32,
         val_batch_size: int | None = None,
         max_length: int = 512,
-        supervise: Literal["answer", "all"] = "answer",
+        question_share: float = 0.0,
         seed: int = 0,
         limit: int | None = None,
     ) -> None:
@@ -69,8 +69,8 @@ class InstructionData(pl.LightningDataModule):
             batch_size: rows a batch, on each device.
             val_batch_size: rows a batch in validation; default twice `batch_size`.
             max_length: longest row in tokens; longer ones lose the end of their answer.
-            supervise: `answer` counts answers only, `all` also what is asked (pre-training; a teacher that is to write
-                instructions itself needs it).
+            question_share: share of rows of which the question is learnt too, not only the answer. 1 is pre-training; a
+                little in fine-tuning keeps a teacher able to write questions itself; 0 with a teacher.
             seed: decides the order of rows.
             limit: use only the first rows of each file.
         """
@@ -79,7 +79,9 @@ class InstructionData(pl.LightningDataModule):
         self.template = get_template(template)
         self.teacher_template = get_template(teacher_template or template)
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or 2 * batch_size
-        self.max_length, self.supervise, self.seed, self.limit = max_length, supervise, seed, limit
+        if not 0 <= question_share <= 1:
+            raise DistillError(f"data.question_share is a share between 0 and 1, got {question_share}")
+        self.max_length, self.question_share, self.seed, self.limit = max_length, question_share, seed, limit
         self.records: dict[str, list[Record]] = {}
         self.rows: dict[str, EncodedRows] = {}
 
@@ -95,14 +97,14 @@ class InstructionData(pl.LightningDataModule):
     def _encode(self, part: str) -> EncodedRows:
         records = [record for file in self.files[part] for record in self._read(file)]
         model: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        every = self.supervise == "all"
-        student = encode_side(model.student_view, self.template, records, self.max_length, supervise_all=every)
+        share = self.question_share if part == "train" else 0.0
+        student = encode_side(model.student_view, self.template, records, self.max_length, question_share=share)
         keep = [r for r, n in enumerate(student.supervised_counts) if n > 1]
         if len(keep) < len(records):
             print(f"{part}: {len(records) - len(keep)} rows have no answer within {self.max_length} tokens, left out",
                   file=sys.stderr)  # fmt: skip
             records = [records[r] for r in keep]
-            student = encode_side(model.student_view, self.template, records, self.max_length, supervise_all=every)
+            student = encode_side(model.student_view, self.template, records, self.max_length, question_share=share)
         if not records:
             raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
         if student.cut:
@@ -117,8 +119,8 @@ class InstructionData(pl.LightningDataModule):
         pads = (model.student_pad, model.teacher_pad)
         if model.teacher_view is None:
             return EncodedRows(student, None, None, pads)
-        if self.supervise == "all":
-            raise DistillError("data.supervise: all goes without a teacher; set model.teacher to null")
+        if self.question_share:
+            raise DistillError("data.question_share goes without a teacher: set it to 0, or model.teacher to null")
         # A teacher may need more tokens for the same text; what the student keeps, it must cover.
         teacher = encode_side(model.teacher_view, self.teacher_template, records, 4 * self.max_length)
         if model.aligner is None:

@@ -61,10 +61,11 @@ class _Row:
 
 
 def encode_side(
-    view: ByteView, template: Template, records: Sequence[Record], max_length: int, *, supervise_all: bool = False
+    view: ByteView, template: Template, records: Sequence[Record], max_length: int, *, question_share: float = 0.0
 ) -> Side:
     """Encode every record for one tokenizer; rows longer than `max_length` tokens lose the end of their answer.
 
+    Of an evenly spread `question_share` of the rows the question is supervised too; its tokens have no place in `ends`.
     A row whose prompt alone fills `max_length` keeps no supervised token; the caller drops it. Raises DistillError when
     the tokenizer has no EOS.
     """
@@ -75,11 +76,12 @@ def encode_side(
     encoded = iter(view.encode_many(later))
     flat, cut, unknown = [], 0, 0
     unk = view.tokenizer.unk_token_id if view.family == "wordpiece" else None
-    for segments in rendered:
+    for r, segments in enumerate(rendered):
         row = _Row()
+        asked_too = int((r + 1) * question_share) > int(r * question_share)
         for n, (text, supervised) in enumerate(segments):
             ids = next(encoded) if n else view.encode_prompt(text)
-            _append(row, view, text, ids, supervised, supervise_all)
+            _append(row, view, text, ids, supervised, asked_too)
             if supervised and unk is not None:
                 unknown += ids.count(unk)
         cut += len(row.ids) > max_length
@@ -96,11 +98,11 @@ def encode_side(
     )
 
 
-def _append(row: _Row, view: ByteView, text: str, ids: list[int], supervised: bool, supervise_all: bool) -> None:
+def _append(row: _Row, view: ByteView, text: str, ids: list[int], supervised: bool, asked_too: bool) -> None:
     first = not row.ids
     if not supervised:
         row.ids += ids
-        row.supervised += [supervise_all] * len(ids)
+        row.supervised += [asked_too] * len(ids)
         row.ends += [0] * len(ids)
     else:
         assert view.eos_id is not None

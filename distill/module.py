@@ -179,6 +179,11 @@ class Distiller(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, **more: Any) -> None:
+        """By norm. Done here because Lightning refuses it for a fused AdamW, though bf16 has no scaled gradients."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def on_fit_start(self) -> None:
         """The teacher is no submodule: it moves to the device by hand."""
         if self._teacher is not None:
