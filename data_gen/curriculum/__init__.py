@@ -1,23 +1,27 @@
 """A procedural Chinese curriculum: small questions with exactly one right answer each.
 
-It trains the tiny teacher that ships with the package, scores the demo, and feeds tests. What happens, in order:
+It trains the tiny teacher that ships with the package, scores the demo, and feeds tests. What happens, in
+order:
 
 1. `items` draws a family (by `WEIGHTS`) and a difficulty, 1 to 3.
-2. The family draws operands or looks up a fact, works out the answer and puts the question in one of its phrasings.
-3. The content of the item, hashed, says which split it belongs to; one in ten is held out. An item of the other
-   split is thrown away and the next one is drawn.
+2. The family draws operands or looks up a fact, works out the answer and puts the question in one of its
+   phrasings.
+3. The content of the item, hashed, says which split it belongs to; one in ten is held out. An item of the
+   other split is thrown away and the next one is drawn.
 
 What content is decides what "held out" means, and there are two kinds of families:
 
-- *Rules* (sums, sorting, reversing, reading a sentence...): the content is the operands, without the phrasing. A
-  held-out question never appears in training, under any phrasing; whoever answers it has learned the rule.
-- *Closed tables* (antonyms, capitals, measure words, the multiplication table, weekdays...): nobody can know a fact
-  that was never shown, so there the content is the fact, its direction and the phrasing. A held-out question is about
-  a fact that training shows in other phrasings; whoever answers it has learned to understand the question.
+- *Rules* (sums, sorting, reversing, reading a sentence...): the content is the operands, without the
+  phrasing. A held-out question never appears in training, under any phrasing; whoever answers it has learned
+  the rule.
+- *Closed tables* (antonyms, capitals, measure words, the multiplication table, weekdays...): nobody can know
+  a fact that was never shown, so there the content is the fact, its direction and the phrasing. A held-out
+  question is about a fact that training shows in other phrasings; whoever answers it has learned to
+  understand the question.
 
-Introductions such as 请 or 帮我 are never part of the content. For one seed the items are the same on every platform
-and in every version of Python: only `Random.random` is drawn from, and splits hash with blake2b. Only the standard
-library is needed.
+Introductions such as 请 or 帮我 are never part of the content. For one seed the items are the same on every
+platform and in every version of Python: only `Random.random` is drawn from, and splits hash with blake2b.
+Only the standard library is needed.
 """
 
 import unicodedata
@@ -29,7 +33,7 @@ from itertools import accumulate
 from random import Random
 from typing import Literal
 
-from data_gen.curriculum import dates, facts, numbers, reading, strings
+from data_gen.curriculum import arithmetic, dates, facts, numbers, reading, strings
 from data_gen.curriculum.drawing import Draw
 
 Split = Literal["train", "heldout"]
@@ -38,11 +42,11 @@ HELD_OUT_OF_256 = 26
 """How many of 256 contents are held out: about one in ten"""
 
 DRAWS: dict[str, Callable[[Random, int], Draw]] = {
-    "addition": numbers.add,
-    "subtraction": numbers.subtract,
-    "chinese_sum": numbers.chinese_sum,
-    "multiplication": numbers.multiply,
-    "word_problem": numbers.story,
+    "addition": arithmetic.add,
+    "subtraction": arithmetic.subtract,
+    "chinese_sum": arithmetic.chinese_sum,
+    "multiplication": arithmetic.multiply,
+    "word_problem": arithmetic.story,
     "comparison": numbers.compare,
     "sorting": numbers.sort,
     "extreme": numbers.extreme,
@@ -129,8 +133,8 @@ def items(
     for name in names:
         if name not in DRAWS:
             near = get_close_matches(name, DRAWS, n=1)
-            raise ValueError(f"unknown curriculum family {name!r}; " + (f"did you mean {near[0]!r}?" if near else
-                             f"there are {', '.join(DRAWS)}"))
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DRAWS)}"
+            raise ValueError(f"unknown curriculum family {name!r}; {hint}")
     if split not in ("train", "heldout"):
         raise ValueError(f"split is {split!r}; it can be 'train' or 'heldout'")
     if difficulty not in (None, 1, 2, 3):
@@ -138,7 +142,9 @@ def items(
     return _draw_items(n, Random(seed), split, names, difficulty)
 
 
-def _draw_items(n: int, rng: Random, split: Split, names: list[str], difficulty: int | None) -> Iterator[Item]:
+def _draw_items(
+    n: int, rng: Random, split: Split, names: list[str], difficulty: int | None
+) -> Iterator[Item]:
     draws = [DRAWS[name] for name in names]
     bounds = list(accumulate(WEIGHTS.get(name, 1.0) for name in names))
     while n > 0:
@@ -153,7 +159,7 @@ def _draw_items(n: int, rng: Random, split: Split, names: list[str], difficulty:
 
 
 def is_correct(item_output: str, answer: str) -> bool:
-    """Whether an answer is the item's, but for outer white space, one closing full stop and full-width forms."""
+    """Whether an answer is the item's, outer space, a closing full stop and full-width forms aside."""
     return _tidy(item_output) == _tidy(answer)
 
 

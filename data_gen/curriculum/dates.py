@@ -1,7 +1,8 @@
 """Families about time and measure: weekdays, dates, clocks, units.
 
-Weekdays, months and the lengths of months go round a short circle. They are tables of a few dozen facts, so their
-content names the phrasing; the day after a date, a time on the clock and a unit with its number are rules.
+Weekdays, months and the lengths of months go round a short circle. They are tables of a few dozen facts, so
+their content names the phrasing; the day after a date, a time on the clock and a unit with its number are
+rules.
 """
 
 from random import Random
@@ -12,52 +13,69 @@ WEEKDAYS = "一二三四五六日"
 MONTH_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 WEEKDAY_AFTER = phrasings(
-    "今天星期{a}，{n}天后星期几？", "今天是星期{a}，再过{n}天是星期几？", "如果今天星期{a}，过{n}天星期几？", "推算星期。|今天星期{a}，{n}天后",
-    "算一算是星期几。|星期{a}的{n}天后", "星期{a}往后数{n}天是星期几？", "星期{a}过{n}天是星期几？", "写出星期几。|今天星期{a}，再过{n}天",
-    "星期{a}之后的第{n}天是星期几？", "回答星期几。|今天星期{a}，问{n}天以后",
+    "今天星期{a}，{n}天后星期几？", "今天是星期{a}，再过{n}天是星期几？", "如果今天星期{a}，过{n}天星期几？",
+    "推算星期。|今天星期{a}，{n}天后", "算一算是星期几。|星期{a}的{n}天后", "星期{a}往后数{n}天是星期几？",
+    "星期{a}过{n}天是星期几？", "写出星期几。|今天星期{a}，再过{n}天", "星期{a}之后的第{n}天是星期几？",
+    "回答星期几。|今天星期{a}，问{n}天以后",
 )
 WEEKDAY_BEFORE = phrasings(
-    "今天星期{a}，{n}天前星期几？", "今天是星期{a}，{n}天以前是星期几？", "如果今天星期{a}，{n}天之前星期几？", "推算星期。|今天星期{a}，{n}天前",
-    "算一算是星期几。|星期{a}的{n}天前", "星期{a}往前数{n}天是星期几？", "星期{a}倒退{n}天是星期几？", "写出星期几。|今天星期{a}，{n}天之前",
-    "星期{a}之前的第{n}天是星期几？", "回答星期几。|今天星期{a}，问{n}天以前",
+    "今天星期{a}，{n}天前星期几？", "今天是星期{a}，{n}天以前是星期几？",
+    "如果今天星期{a}，{n}天之前星期几？", "推算星期。|今天星期{a}，{n}天前",
+    "算一算是星期几。|星期{a}的{n}天前", "星期{a}往前数{n}天是星期几？", "星期{a}倒退{n}天是星期几？",
+    "写出星期几。|今天星期{a}，{n}天之前", "星期{a}之前的第{n}天是星期几？",
+    "回答星期几。|今天星期{a}，问{n}天以前",
 )
 MONTH_AFTER = phrasings(
-    "现在是{a}月，{n}个月后是几月？", "{a}月再过{n}个月是几月？", "{a}月往后数{n}个月是几月？", "推算月份。|{a}月的{n}个月后",
-    "算一算是几月。|现在{a}月，过{n}个月", "写出月份。|本月是{a}月，{n}个月以后", "这个月是{a}月，过{n}个月是几月？", "{a}月的{n}个月后是几月？",
+    "现在是{a}月，{n}个月后是几月？", "{a}月再过{n}个月是几月？", "{a}月往后数{n}个月是几月？",
+    "推算月份。|{a}月的{n}个月后", "算一算是几月。|现在{a}月，过{n}个月",
+    "写出月份。|本月是{a}月，{n}个月以后", "这个月是{a}月，过{n}个月是几月？", "{a}月的{n}个月后是几月？",
 )
 MONTH_BEFORE = phrasings(
-    "现在是{a}月，{n}个月前是几月？", "{a}月之前{n}个月是几月？", "{a}月往前数{n}个月是几月？", "推算月份。|{a}月的{n}个月前",
-    "算一算是几月。|现在{a}月，倒退{n}个月", "写出月份。|本月是{a}月，{n}个月以前", "这个月是{a}月，倒退{n}个月是几月？", "{a}月的{n}个月前是几月？",
+    "现在是{a}月，{n}个月前是几月？", "{a}月之前{n}个月是几月？", "{a}月往前数{n}个月是几月？",
+    "推算月份。|{a}月的{n}个月前", "算一算是几月。|现在{a}月，倒退{n}个月",
+    "写出月份。|本月是{a}月，{n}个月以前", "这个月是{a}月，倒退{n}个月是几月？", "{a}月的{n}个月前是几月？",
 )
 MONTH_LENGTH = phrasings(
-    "{a}月有多少天？", "{year}{a}月有几天？", "{a}月一共多少天？", "写出这个月的天数。|{year}{a}月", "说出{a}月的天数。",
-    "{a}月共有几天？", "查一查{a}月有多少天。", "回答天数。|{a}月", "{year}{a}月有多少日？",
+    "{a}月有多少天？", "{year}{a}月有几天？", "{a}月一共多少天？", "写出这个月的天数。|{year}{a}月",
+    "说出{a}月的天数。", "{a}月共有几天？", "查一查{a}月有多少天。", "回答天数。|{a}月",
+    "{year}{a}月有多少日？",
+)
+COMMON_YEAR_LENGTH = phrasings(
+    "{year}{a}月有多少天？", "{year}{a}月有几天？", "{year}的{a}月一共多少天？",
+    "写出这个月的天数。|{year}{a}月", "说出{year}{a}月的天数。", "{year}{a}月共有几天？",
+    "查一查{year}{a}月有多少天。", "回答天数。|{year}{a}月",
 )
 NEXT_DAY = phrasings(
-    "{x}的后一天是几月几日？", "今天{x}，明天几月几日？", "写出{x}的第二天。", "推算明天的日期。|今天{x}", "{x}过一天是哪天？",
-    "写出下一天的日期。|{x}", "如果今天是{x}，明天是哪天？", "{x}的下一天是哪一天？", "算出后一天。|{x}",
+    "{x}的后一天是几月几日？", "今天{x}，明天几月几日？", "写出{x}的第二天。", "推算明天的日期。|今天{x}",
+    "{x}过一天是哪天？", "写出下一天的日期。|{x}", "如果今天是{x}，明天是哪天？", "{x}的下一天是哪一天？",
+    "算出后一天。|{x}",
 )
 LAST_DAY = phrasings(
-    "{x}的前一天是几月几日？", "今天{x}，昨天几月几日？", "写出{x}的前一天。", "推算昨天的日期。|今天{x}", "{x}的上一天是哪天？",
-    "写出前一天的日期。|{x}", "如果今天是{x}，昨天是哪天？", "{x}往前一天是哪一天？", "算出昨天的日期。|今天是{x}",
+    "{x}的前一天是几月几日？", "今天{x}，昨天几月几日？", "写出{x}的前一天。", "推算昨天的日期。|今天{x}",
+    "{x}的上一天是哪天？", "写出前一天的日期。|{x}", "如果今天是{x}，昨天是哪天？", "{x}往前一天是哪一天？",
+    "算出昨天的日期。|今天是{x}",
 )
 CLOCK_LATER = phrasings(
-    "现在{x}，过{n}是几点？", "{x}再过{n}是什么时间？", "{x}的{n}后是几点？", "推算时间。|{x}，{n}后", "算一算是几点。|现在{x}，再过{n}",
-    "{x}开始，{n}后结束，几点结束？", "写出时间。|{x}之后{n}", "{x}往后{n}是几点？",
+    "现在{x}，过{n}是几点？", "{x}再过{n}是什么时间？", "{x}的{n}后是几点？", "推算时间。|{x}，{n}后",
+    "算一算是几点。|现在{x}，再过{n}", "{x}开始，{n}后结束，几点结束？", "写出时间。|{x}之后{n}",
+    "{x}往后{n}是几点？",
 )
 CLOCK_EARLIER = phrasings(
-    "现在{x}，{n}前是几点？", "{x}之前{n}是什么时间？", "{x}的{n}前是几点？", "推算时间。|{x}，{n}前", "算一算是几点。|现在{x}，{n}以前",
-    "用了{n}，{x}结束，几点开始？", "写出时间。|{x}之前{n}", "{x}往前{n}是几点？",
+    "现在{x}，{n}前是几点？", "{x}之前{n}是什么时间？", "{x}的{n}前是几点？", "推算时间。|{x}，{n}前",
+    "算一算是几点。|现在{x}，{n}以前", "用了{n}，{x}结束，几点开始？", "写出时间。|{x}之前{n}",
+    "{x}往前{n}是几点？",
 )
 CONVERT = phrasings(
-    "{n}{a}等于多少{b}？", "{n}{a}是多少{b}？", "把{n}{a}换算成{b}。", "单位换算，答{b}。|{n}{a}", "{n}{a}合多少{b}？",
-    "将下面的量换算成{b}。|{n}{a}", "~{n}{a}=？{b}", "用{b}表示{n}{a}。", "{n}{a}有多少{b}？", "换成{b}。|{n}{a}",
+    "{n}{a}等于多少{b}？", "{n}{a}是多少{b}？", "把{n}{a}换算成{b}。", "单位换算，答{b}。|{n}{a}",
+    "{n}{a}合多少{b}？", "将下面的量换算成{b}。|{n}{a}", "~{n}{a}=？{b}", "用{b}表示{n}{a}。",
+    "{n}{a}有多少{b}？", "换成{b}。|{n}{a}",
 )
 UNITS: tuple[tuple[str, str, int, int], ...] = (
-    ("米", "厘米", 100, 1), ("米", "分米", 10, 1), ("分米", "厘米", 10, 1), ("厘米", "毫米", 10, 1), ("元", "角", 10, 1),
-    ("角", "分", 10, 1), ("元", "分", 100, 1), ("小时", "分钟", 60, 2), ("分钟", "秒", 60, 2), ("天", "小时", 24, 2),
-    ("星期", "天", 7, 2), ("年", "个月", 12, 2), ("千克", "克", 1000, 1), ("吨", "千克", 1000, 1), ("千米", "米", 1000, 1),
-    ("千克", "斤", 2, 1), ("斤", "两", 10, 1), ("升", "毫升", 1000, 1),
+    ("米", "厘米", 100, 1), ("米", "分米", 10, 1), ("分米", "厘米", 10, 1), ("厘米", "毫米", 10, 1),
+    ("元", "角", 10, 1), ("角", "分", 10, 1), ("元", "分", 100, 1), ("小时", "分钟", 60, 2),
+    ("分钟", "秒", 60, 2), ("天", "小时", 24, 2), ("星期", "天", 7, 2), ("公里", "米", 1000, 1),
+    ("千克", "克", 1000, 1), ("吨", "千克", 1000, 1), ("千米", "米", 1000, 1), ("千克", "斤", 2, 1),
+    ("斤", "两", 10, 1), ("升", "毫升", 1000, 1),
 )
 """Large unit, small unit, how many of it, and the least difficulty it is met at"""
 
@@ -69,17 +87,16 @@ def weekday(rng: Random, difficulty: int) -> Draw:
     after = rng.random() < 0.6
     answer = (today + (days if after else -days)) % 7
     content = f"{today}{'+' if after else '-'}{days}"
-    number = str(days) if rng.random() < 0.5 else "两" if days == 2 else chinese(days)
-    # 第两天 is not Chinese; the ordinal wants plain numerals.
-    ways = WEEKDAY_AFTER if after else WEEKDAY_BEFORE
-    way = pick(rng, ways)
-    if "第{n}" in way.line and number == "两":
-        number = "二"
+    way = pick(rng, WEEKDAY_AFTER if after else WEEKDAY_BEFORE)
+    number = str(days) if rng.random() < 0.5 else chinese(days)
+    # Two days are 两天, but the second is 第二天.
+    if number == "二" and "第{n}" not in way.line:
+        number = "两"
     return say(rng, (way,), content, "星期" + WEEKDAYS[answer], fact=True, a=WEEKDAYS[today], n=number)
 
 
 def date(rng: Random, difficulty: int) -> Draw:
-    """Lengths of months and neighbouring days; then months on and back; then days across the end of a month."""
+    """Lengths of months, months on and back, neighbouring days; at 3 also across the end of a month."""
     kind = rng.random()
     month = whole(rng, 1, 12)
     if kind < 0.25:
@@ -123,7 +140,7 @@ def clock(rng: Random, difficulty: int) -> Draw:
 
 
 def unit(rng: Random, difficulty: int) -> Draw:
-    """From a large unit to a small one; from difficulty 2 on also back. Factors other than 10, 100, 1000 are closed."""
+    """From a large unit to a small one, from difficulty 2 on also back; 60, 24, 7 and 2 are closed."""
     large, small, factor, level = pick(rng, UNITS)
     while level > difficulty:
         large, small, factor, level = pick(rng, UNITS)
@@ -133,9 +150,3 @@ def unit(rng: Random, difficulty: int) -> Draw:
     if difficulty == 1 or rng.random() < 0.6:
         return say(rng, CONVERT, content, f"{number * factor}{small}", fact=fact, n=number, a=large, b=small)
     return say(rng, CONVERT, content, f"{number}{large}", fact=fact, n=number * factor, a=small, b=large)
-
-
-COMMON_YEAR_LENGTH = phrasings(
-    "{year}{a}月有多少天？", "{year}{a}月有几天？", "{year}的{a}月一共多少天？", "写出这个月的天数。|{year}{a}月",
-    "说出{year}{a}月的天数。", "{year}{a}月共有几天？", "查一查{year}{a}月有多少天。", "回答天数。|{year}{a}月",
-)

@@ -1,7 +1,7 @@
 """What every family is made of: portable draws, phrasings, numerals.
 
-A family is a function `(rng, difficulty) -> Draw`. It draws operands, works out the answer by rule or by table,
-and lets `say` put the question into one of its phrasings. A phrasing is written as one line:
+A family is a function `(rng, difficulty) -> Draw`. It draws operands, works out the answer by rule or by
+table, and lets `say` put the question into one of its phrasings. A phrasing is written as one line:
 
     "{a}加{b}等于多少？"            a question: may be introduced by 请问 and the like
     "计算下面的算式。|{a}+{b}"       an imperative with material: what follows the bar becomes the input
@@ -41,6 +41,11 @@ ORDERING = ("", "", "", "", "请", "请", "请", "帮我", "请帮我", "麻烦�
 """Introductions of an imperative; repetition is weight"""
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The words of a text: how long word lists are written down."""
+    return tuple(text.split())
+
+
 def phrasings(*lines: str) -> tuple[Phrasing, ...]:
     """Compile lines such as `"求和。|{a}+{b}"` into phrasings, politeness included."""
     compiled = []
@@ -50,7 +55,8 @@ def phrasings(*lines: str) -> tuple[Phrasing, ...]:
             introductions: tuple[str, ...] = ("",)
         else:
             introductions = ASKING if instruction.endswith("？") else ORDERING
-        compiled.append(Phrasing(line, tuple((word + instruction, material) for word in introductions)))
+        variants = tuple((word + instruction, material) for word in introductions)
+        compiled.append(Phrasing(line.removeprefix("~"), variants))
     return tuple(compiled)
 
 
