@@ -1,0 +1,182 @@
+"""The registry of data sets: one YAML a source, here in `data_gen/sources/` and in the user's `./sources/`.
+
+A source says where its files come from, which form their rows have and under which licence they stand. Its files are
+looked for at `<source id>/<file name>` in `--data-dir`, or else in `./data` and then in $MINITUO_DATA; a missing file's
+error says what to fetch and where to put it. A bare path (`./my.json`) is a source, too.
+
+    for record in open_source("alpaca-zh"): ...
+    for record in open_source("./my.csv", columns={"instruction": "title", "output": "answer"}): ...
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_gen.converters import CONVERTERS, Converter, from_columns, guess
+from data_gen.formats import SUFFIXES, read_rows
+from data_gen.records import DataError, Record
+from data_gen.rows import Tally
+from data_gen.source_yaml import Licence, Source, SourceFile, load_source
+from teachers.base import nearest
+
+SHIPPED = Path(__file__).parent / "sources"
+GENERATED_ROWS = 10_000
+"""How many rows a generated source has when nobody says"""
+
+
+class RawRow(NamedTuple):
+    """A row of a source: its number over all files, what it says, its bytes (JSON lines only), where it stands."""
+
+    number: int
+    value: Any
+    raw: bytes | None
+    path: Path
+    line: int
+    convert: Converter
+
+
+def load_registry() -> dict[str, Source]:
+    """All sources by id; the user's `./sources/*.yaml` win over those that ship. DataError names a wrong file."""
+    found: dict[str, Source] = {}
+    for folder in (SHIPPED, Path("sources")):
+        mine: dict[str, Source] = {}
+        for path in sorted(folder.glob("*.yaml")):
+            source = load_source(path)
+            if source.id in mine:
+                raise DataError(f"{path}: id {source.id!r} is also that of {mine[source.id].yaml}")
+            mine[source.id] = source
+        found |= mine
+    return found
+
+
+def get_source(id_or_path: str, columns: Mapping[str, str] | None = None, path: str = "") -> Source:
+    """The source of that id, or one made of a path. `path` and `columns` replace what the registry says."""
+    if "/" in id_or_path or _is_data_name(id_or_path):
+        source = _path_source(path or id_or_path)
+    else:
+        known = load_registry()
+        if id_or_path in known:
+            source = known[id_or_path]
+        elif not path:
+            raise DataError(f"no source {id_or_path!r}{nearest(id_or_path, known)}; a file is named as ./{id_or_path}")
+        else:
+            source = _path_source(path)
+            source.id = id_or_path
+        if path:
+            source.files = [SourceFile(name=Path(path).name, path=str(Path(path).expanduser().absolute()))]
+            source.generated = False
+    if columns:
+        source.columns, source.converter = dict(columns), "columns"
+        for file in source.files:
+            file.converter = ""
+        from_columns(source.columns)
+    return source
+
+
+def _is_data_name(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith((*SUFFIXES, ".json", ".tar", ".tgz"))
+
+
+def _path_source(path: str) -> Source:
+    file = SourceFile(name=Path(path).name, path=str(Path(path).expanduser()))
+    licence = Licence("LicenseRef-unclear", "the user's own file; nothing is known about its licence")
+    return Source(id=Path(path).name, title=path, licence=licence, converter="auto", files=[file])
+
+
+def locate(source: Source, file: SourceFile, data_dir: str | Path | None = None) -> Path:
+    """Where a source's file is on this machine; DataError says what to fetch and where to put it."""
+    if file.path:
+        base = Path(source.yaml).absolute().parent.parent if source.yaml else Path()
+        return base / file.path
+    roots = [Path(data_dir)] if data_dir else [Path("data")]
+    if not data_dir and os.environ.get("MINITUO_DATA"):
+        roots.append(Path(os.environ["MINITUO_DATA"]))
+    for root in roots:
+        for name in (file.name, file.name + ".gz"):
+            if (root / source.id / name).is_file():
+                return root / source.id / name
+    address = source.address(file)
+    how = f"download {address}" if address else f"{source.get or 'get it'}{f' ({source.home})' if source.home else ''}"
+    raise DataError(
+        f"source {source.id!r} needs {file.name}: {how} and put it at {roots[0] / source.id / file.name} "
+        "(or name another folder with --data-dir or $MINITUO_DATA)"
+    )
+
+
+def raw_rows(
+    source: Source, data_dir: str | Path | None = None, tally: Tally | None = None, seed: int = 0
+) -> Iterator[RawRow]:
+    """All rows of a source, file after file; a generated source never ends."""
+    tally = tally or Tally()
+    if source.generated:
+        return _generated(source, seed)
+    # All files are found before the first one is read: nobody waits for an hour to learn that the last one is missing.
+    paths = [locate(source, file, data_dir) for file in source.files]
+    return _file_rows(source, paths, tally)
+
+
+def _file_rows(source: Source, paths: list[Path], tally: Tally) -> Iterator[RawRow]:
+    numbers = count()
+    for file, path in zip(source.files, paths, strict=True):
+        if file.unreadable:
+            tally.allowed[str(path)] = file.unreadable
+        rows = read_rows(path, file.format, tally)
+        first = next(rows, None)
+        if first is None:
+            continue
+        try:
+            convert = _converter(file.converter or source.converter, source.columns, first.value)
+        except DataError as error:
+            raise DataError(f"{path}, line {first.line}: {error}") from None
+        for row in chain([first], rows):
+            yield RawRow(next(numbers), row.value, row.raw, path, row.line, convert)
+
+
+def _converter(name: str, columns: Mapping[str, str], first: Any) -> Converter:
+    if name == "columns":
+        return from_columns(columns)
+    return CONVERTERS[guess(first) if name == "auto" else name]
+
+
+def _generated(source: Source, seed: int) -> Iterator[RawRow]:
+    from importlib import import_module
+
+    items = import_module(f"data_gen.{source.id}").items(2**62, seed=seed, split="train")
+    for number, item in enumerate(items):
+        yield RawRow(number, asdict(item), None, Path(f"<{source.id}>"), number + 1, CONVERTERS[source.converter])
+
+
+def records_of(source: Source, rows: Iterator[RawRow], tally: Tally) -> Iterator[tuple[RawRow, Record]]:
+    """Each row with its Record; rows that do not convert go to the tally."""
+    for row in rows:
+        try:
+            record = row.convert(row.value)
+        except DataError as error:
+            tally.bad(row.path, row.line, str(error))
+            continue
+        record.source = record.source or source.id
+        yield row, record
+
+
+def open_source(
+    id_or_path: str,
+    data_dir: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    *,
+    tally: Tally | None = None,
+    rows: int | None = None,
+    seed: int = 0,
+) -> Iterator[Record]:
+    """Records of a source or of a file, in order, one at a time.
+
+    `rows` ends after that many (a generated source has 10,000 unless told); `seed` matters to generated sources only.
+    """
+    source, tally = get_source(id_or_path, columns), tally or Tally()
+    limit = rows if rows is not None else GENERATED_ROWS if source.generated else None
+    pairs = records_of(source, raw_rows(source, data_dir, tally, seed), tally)
+    return (record for _, record in islice(pairs, limit))

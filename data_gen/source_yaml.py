@@ -1,0 +1,153 @@
+"""What a source's YAML says: dataclasses whose fields are its keys, read with every key and type checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from data_gen.converters import CONVERTERS, from_columns
+from data_gen.formats import FORMATS
+from data_gen.records import DataError
+from teachers.base import nearest
+
+
+@dataclass(slots=True)
+class Licence:
+    """Under which terms a source stands. Not legal advice: what its own pages say."""
+
+    spdx: str
+    """An SPDX expression, or LicenseRef-unclear"""
+    note: str = ""
+    noncommercial: bool = False
+
+
+@dataclass(slots=True)
+class SourceFile:
+    """One file of a source."""
+
+    name: str
+    rows: int | None = None
+    """Exactly how many rows it has, where known; `datasets check` counts them"""
+    rows_about: int | None = None
+    unreadable: int = 0
+    """How many broken rows are known and passed over"""
+    format: str = "auto"
+    converter: str = ""
+    """Overrides the source's"""
+    sha256: str = ""
+    git_blob: str = ""
+    """Git's hash of the content, where a repository gives that"""
+    url: str = ""
+    path: str = ""
+    """Where a user's own file lies: absolute, or relative to the folder that holds `sources/`"""
+
+
+@dataclass(slots=True)
+class Source:
+    """One data set."""
+
+    id: str
+    title: str
+    licence: Licence
+    converter: str
+    files: list[SourceFile] = field(default_factory=list)
+    about: str = ""
+    hub: str = ""
+    """The id of a data set on the Hugging Face hub"""
+    revision: str = ""
+    home: str = ""
+    get: str = ""
+    """How to come by the files where no address leads straight to them"""
+    fields: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    generated: bool = False
+    """Rows are made on the spot by the module `data_gen.<id>`"""
+    language: str = "zh"
+    citation: str = ""
+    verified: bool = False
+    """Whether the facts here were read in the source's own files or pages"""
+    unverified: str = ""
+    """What of it was not"""
+    yaml: str = ""
+    """The file that says all this; empty for a bare path"""
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows all files have together, where that is known exactly."""
+        counts = [file.rows for file in self.files]
+        return sum(n for n in counts if n is not None) if counts and None not in counts else None
+
+    def address(self, file: SourceFile) -> str:
+        """Where to fetch a file; empty when no address leads straight to it."""
+        if file.url or not self.hub:
+            return file.url
+        return f"https://huggingface.co/datasets/{self.hub}/resolve/{self.revision or 'main'}/{file.name}"
+
+
+def load_source(path: Path) -> Source:
+    """The source a YAML file describes, every key checked."""
+    values = read_yaml(path)
+    values["licence"] = build(Licence, values.get("licence") or {}, f"{path}, licence")
+    files = values.get("files") or []
+    if not isinstance(files, list):
+        raise DataError(f"{path}: 'files' must be a list of '- name: ...'")
+    values["files"] = [build(SourceFile, file, f"{path}, files") for file in files]
+    source: Source = build(Source, values, str(path))
+    source.yaml = str(path)
+    for what, names, known in (
+        (
+            "converter",
+            [source.converter, *(f.converter for f in source.files if f.converter)],
+            {*CONVERTERS, "columns"},
+        ),
+        ("format", [f.format for f in source.files], {*FORMATS, "auto"}),
+    ):
+        for name in names:
+            if name not in known:
+                raise DataError(f"{path}: unknown {what} {name!r}{nearest(name, known)}")
+    if bool(source.files) == source.generated:
+        raise DataError(f"{path}: a source has either 'files' or 'generated: true'")
+    if source.converter == "columns":
+        from_columns(source.columns)
+    return source
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; DataError says what is wrong with it."""
+    import yaml
+
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{path} must hold 'key: value' lines, found {type(values).__name__}")
+    return values
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "int | None": (int, type(None)), "bool": (bool,), "list[str]": (list,),
+    "dict[str, str]": (dict,),
+}  # fmt: skip
+
+
+def build(kind: Callable[..., Any], values: Any, where: str) -> Any:
+    """A dataclass from a mapping; DataError for unknown, missing and wrongly typed keys."""
+    if not isinstance(values, dict):
+        raise DataError(f"{where}: expected 'key: value' lines, found {values!r}")
+    known = {f.name: f for f in fields(kind) if f.name != "yaml"}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in known:
+            raise DataError(f"{where}: unknown key {name!r}{nearest(str(name), known)}")
+        types = _TYPES.get(str(known[name].type))
+        if types and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            raise DataError(f"{where}: {name} must be {known[name].type}, found {value!r}")
+    try:
+        return kind(**values)
+    except TypeError as error:  # "missing 1 required positional argument: 'title'"
+        raise DataError(f"{where}: {str(error).split('missing')[-1].strip()} is missing") from None
