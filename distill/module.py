@@ -44,6 +44,7 @@ class Distiller(pl.LightningModule):
         weight_decay: float = 0.01,
         betas: tuple[float, float] = (0.9, 0.98),
         seed: int = 0,
+        attention: str | None = None,
     ) -> None:
         """
         Args:
@@ -59,6 +60,8 @@ class Distiller(pl.LightningModule):
             weight_decay: of AdamW, on matrices only.
             betas: of AdamW.
             seed: decides a new student's initial weights.
+            attention: sdpa, eager or another of transformers' implementations; default transformers' choice. On a CPU
+                eager is faster for rows of a few dozen tokens.
         """
         super().__init__()
         path = tokenizer or (student if isinstance(student, str) else student.get("path"))
@@ -68,6 +71,8 @@ class Distiller(pl.LightningModule):
         self.student_view = ByteView(self.tokenizer)
         self.student = build_student(student, self.tokenizer, seed=seed)
         self.student.config.use_cache = False
+        if attention:
+            self.student.set_attn_implementation(attention)
         self._teacher = teacher
         self.teacher_view = ByteView(teacher.tokenizer) if teacher else None
         self.student_pad, self.teacher_pad = _pad(self.tokenizer), _pad(teacher.tokenizer) if teacher else 0

@@ -35,7 +35,7 @@ def make_data(rows: int) -> None:
     """Training sets of both stages, the held-out set, and the tokenizer."""
     for name, count, seed, split in (
         ("pretrain", rows, 11, "train"),
-        ("finetune", 2 * rows, 12, "train"),
+        ("finetune", 5 * rows // 2, 12, "train"),
         ("heldout", 2000, 13, "heldout"),
     ):
         if not (RUN / f"{name}.jsonl").is_file():
@@ -62,7 +62,7 @@ def store(source: Path, target: Path) -> None:
 def main() -> int:
     """Run every stage that is not done yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=250_000, help="rows of pre-training; fine-tuning takes twice as many")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of pre-training; fine-tuning: 2.5 times")
     parser.add_argument("--target", type=Path, default=Path("teachers/embedded"))
     parser.add_argument("--restart", action="store_true", help="forget an earlier run")
     options = parser.parse_args()
