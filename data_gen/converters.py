@@ -17,7 +17,7 @@ from teachers.base import nearest
 
 Converter = Callable[[Any], Record]
 COLUMNS = ("instruction", "input", "output", "system")
-"""What `--columns` can fill: the first fields of a Record, in its order"""
+"""What `--columns` can fill"""
 
 
 def text_of(row: Mapping[str, Any], name: str, required: bool = False) -> str:
@@ -184,7 +184,8 @@ def sharegpt(row: Any) -> Record:
     messages = row.get("conversations") or row.get("messages")
     if not isinstance(messages, list):
         raise DataError(f"no list 'conversations' or 'messages', found {', '.join(map(str, row))}")
-    system, turns, last = text_of(row, "system"), [], ""
+    system, last = text_of(row, "system"), ""
+    turns: list[list[str]] = []
     for message in messages:
         role, said = _message(_dict(message))
         if role == "system":
@@ -229,7 +230,7 @@ def from_columns(columns: Mapping[str, str]) -> Converter:
     def convert(row: Any) -> Record:
         named = _dict(row)
         said = {to: text_of(named, name, required=True) for to, name in columns.items()}
-        return Record(*(said.get(field, "") for field in COLUMNS))
+        return Record(said.get("instruction", ""), said.get("input", ""), said["output"], said.get("system", ""))
 
     return convert
 

@@ -92,7 +92,10 @@ def locate(source: Source, file: SourceFile, data_dir: str | Path | None = None)
     """Where a source's file is on this machine; DataError says what to fetch and where to put it."""
     if file.path:
         base = Path(source.yaml).absolute().parent.parent if source.yaml else Path()
-        return base / file.path
+        path = base / file.path
+        if not path.is_file():
+            raise DataError(f"{path} is a folder; name the file in it" if path.is_dir() else f"no file {path}")
+        return path
     roots = [Path(data_dir)] if data_dir else [Path("data")]
     if not data_dir and os.environ.get("MINITUO_DATA"):
         roots.append(Path(os.environ["MINITUO_DATA"]))
@@ -100,12 +103,17 @@ def locate(source: Source, file: SourceFile, data_dir: str | Path | None = None)
         for name in (file.name, file.name + ".gz"):
             if (root / source.id / name).is_file():
                 return root / source.id / name
-    address = source.address(file)
-    how = f"download {address}" if address else f"{source.get or 'get it'}{f' ({source.home})' if source.home else ''}"
     raise DataError(
-        f"source {source.id!r} needs {file.name}: {how} and put it at {roots[0] / source.id / file.name} "
-        "(or name another folder with --data-dir or $MINITUO_DATA)"
+        f"source {source.id!r} needs {file.name}: {how_to_get(source, file)}, and put it at "
+        f"{roots[0] / source.id / file.name} (or name another folder with --data-dir or $MINITUO_DATA)"
     )
+
+
+def how_to_get(source: Source, file: SourceFile) -> str:
+    """Where to download a file, in words."""
+    if address := source.address(file):
+        return f"download {address}"
+    return (source.get or f"get {file.name}") + (f" ({source.home})" if source.home else "")
 
 
 def raw_rows(

@@ -99,13 +99,13 @@ class Taken:
 def taken_rows(
     taken: Taken,
     rows: Iterator[RawRow],
-    make: Callable[[Iterator[RawRow]], Iterator[tuple[RawRow, bytes]]],
+    make: Callable[[Iterator[RawRow]], Iterator[tuple[RawRow, T]]],
     where: Sequence[Where],
     wanted: int | None,
     seed: int,
     allow_fewer: bool = False,
-) -> Iterator[bytes]:
-    """Lines of the rows drawn from one source. `make` turns the rows that pass the filters into lines.
+) -> Iterator[T]:
+    """What is drawn from one source. `make` turns the rows that pass the filters into lines, or leaves them out.
 
     DataError when there are fewer than `wanted`, unless that is allowed.
     """
@@ -121,7 +121,7 @@ def taken_rows(
     if taken.source.generated:  # has no end: the first rows are as good as any
         wanted = GENERATED_ROWS if wanted is None else wanted
         rows = islice(rows, GENERATED_ROWS + 200 * wanted)  # a filter that lets nothing pass must end, too
-        drawn = islice(((row.number, line) for row, line in make(passing())), wanted)
+        drawn: Iterable[tuple[int, T]] = islice(((row.number, line) for row, line in make(passing())), wanted)
     else:
         drawn = draw(((row.number, line) for row, line in make(passing())), wanted, seed)
     for _, line in drawn:

@@ -1,0 +1,111 @@
+"""The recipe of a mix is data: which sources, how many rows of each, one seed.
+
+name: my_mix
+seed: 42
+rows: 10000              # needed where weights share out rows
+dedup: exact             # or none
+drop_empty: true         # leave out records without a question or an answer
+sources:
+  coig: 5000             # that many rows, drawn by the seed; or: all
+  alpaca-zh: {weight: 0.7}
+  webtext: {weight: 0.3, where: ["star>=3"]}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_gen.records import DataError
+from data_gen.sampling import apportion
+from data_gen.source_yaml import build, read_yaml
+from data_gen.where import parse_all
+from teachers.base import nearest
+
+SHIPPED = Path(__file__).parent / "mix_recipes"
+
+
+@dataclass(slots=True)
+class Part:
+    """What a mix takes of one source: `rows` (a number or "all") or a `weight`."""
+
+    rows: Any = None
+    weight: Any = None
+    where: list[str] = field(default_factory=list)
+    path: str = ""
+    """Reads the source's form from this file instead of the registry's"""
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Mix:
+    """A recipe."""
+
+    name: str
+    sources: dict[str, Part]
+    seed: int = 0
+    rows: int | None = None
+    dedup: str = "exact"
+    drop_empty: bool = True
+    about: str = ""
+
+    def wanted(self) -> dict[str, int | None]:
+        """Rows to take of each source; None is all of them."""
+        weighted = {name: float(part.weight) for name, part in self.sources.items() if part.weight is not None}
+        fixed = {
+            name: None if part.rows == "all" else int(part.rows)
+            for name, part in self.sources.items()
+            if part.weight is None
+        }
+        if weighted:
+            if self.rows is None or None in fixed.values():
+                raise DataError(f"mix {self.name!r}: weights share out a number of rows: give 'rows', and no 'all'")
+            left = self.rows - sum(n or 0 for n in fixed.values())
+            if left < 0:
+                raise DataError(
+                    f"mix {self.name!r}: its sources take {self.rows - left:,} of {self.rows:,} rows already"
+                )
+            try:
+                fixed |= dict(zip(weighted, apportion(left, list(weighted.values())), strict=True))
+            except DataError as error:
+                raise DataError(f"mix {self.name!r}: {error}") from None
+        elif self.rows not in (None, sum(n or 0 for n in fixed.values())):
+            raise DataError(f"mix {self.name!r}: its sources do not add up to 'rows: {self.rows}'")
+        return {name: fixed[name] for name in self.sources}
+
+
+def mix_names() -> list[str]:
+    """The mixes that ship."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def load_mix(path_or_name: str | Path) -> Mix:
+    """A mix by the name of a shipped one or by the path of a YAML file, every key checked."""
+    name = str(path_or_name)
+    path = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else SHIPPED / f"{name}.yaml"
+    if path.parent == SHIPPED and not path.is_file():
+        raise DataError(f"no mix {name!r}{nearest(name, mix_names())}; a recipe of yours is named by its path, x.yaml")
+    values = read_yaml(path)
+    sources = values.get("sources")
+    if not isinstance(sources, dict) or not sources:
+        raise DataError(f"{path}: 'sources' must say 'source: rows' for one source at least")
+    values["sources"] = {str(key): _part(part, f"{path}, {key}") for key, part in sources.items()}
+    mix: Mix = build(Mix, values, str(path))
+    if mix.dedup not in ("exact", "none"):
+        raise DataError(f"{path}: dedup is 'exact' or 'none', found {mix.dedup!r}")
+    mix.wanted()
+    return mix
+
+
+def _part(value: Any, where: str) -> Part:
+    part: Part = build(Part, value if isinstance(value, dict) else {"rows": value}, where)
+    if (part.rows is None) == (part.weight is None):
+        raise DataError(f"{where}: give either rows or a weight")
+    if part.weight is not None and (isinstance(part.weight, bool) or not isinstance(part.weight, int | float)):
+        raise DataError(f"{where}: weight must be a number, found {part.weight!r}")
+    whole = isinstance(part.rows, int) and not isinstance(part.rows, bool) and part.rows > 0
+    if part.rows is not None and part.rows != "all" and not whole:
+        raise DataError(f"{where}: rows must be a whole number above 0 or 'all', found {part.rows!r}")
+    parse_all(part.where)
+    return part

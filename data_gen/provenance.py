@@ -1,0 +1,79 @@
+"""Where data comes from, for manifests and cards: digests of files, licences of parts, versions."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from data_gen.records import DataError
+from data_gen.source_yaml import Source, SourceFile
+
+
+def effective_licence(sources: dict[str, Source]) -> dict[str, Any]:
+    """What the parts' licences amount to, with the parts named. Not legal advice."""
+    terms = {name: source.licence for name, source in sources.items()}
+    noncommercial = [name for name, licence in terms.items() if licence.noncommercial or "-NC" in licence.spdx]
+    share_alike = [name for name, licence in terms.items() if "-SA" in licence.spdx or "GPL" in licence.spdx]
+    unclear = [name for name, licence in terms.items() if "unclear" in (licence.spdx + licence.note).lower()]
+    said = []
+    if noncommercial:
+        said.append(f"non-commercial use only, because of {', '.join(noncommercial)}")
+    if share_alike:
+        said.append(f"share alike, because of {', '.join(share_alike)}")
+    if unclear:
+        said.append(f"rights unclear for {', '.join(unclear)}")
+    spdx = sorted({licence.spdx for licence in terms.values()})
+    summary = "; ".join(said) or "no part forbids commercial use"
+    return {
+        "summary": f"{summary} (parts: {', '.join(spdx)})",
+        "noncommercial": noncommercial,
+        "share_alike": share_alike,
+        "unclear": unclear,
+        "parts": {name: licence.spdx for name, licence in terms.items()},
+    }
+
+
+def versions() -> dict[str, str]:
+    """What wrote a manifest."""
+    try:
+        return {"minituo": version("minituo")}
+    except PackageNotFoundError:
+        return {"minituo": "unknown"}
+
+
+def stamp(path: Path) -> dict[str, Any]:
+    """A file's name, size and time."""
+    info = path.stat()
+    return {"file": path.name, "bytes": info.st_size, "mtime_ns": info.st_mtime_ns}
+
+
+def check_digest(file: SourceFile, path: Path) -> str:
+    """The file's sha256; DataError when the registry knows another one (or another git blob)."""
+    found = file_digest(path)
+    for kind, known, is_ in (
+        ("sha256", file.sha256, found),
+        ("git blob", file.git_blob, git_blob(path) if file.git_blob and path.suffix != ".gz" else file.git_blob),
+    ):
+        if known and known.lower() != is_:
+            raise DataError(
+                f"{path} is not the file it should be: its {kind} is {is_}, expected {known}; download it again "
+                "(or, if the new one is meant, write your own sources/*.yaml)"
+            )
+    return found
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_blob(path: Path) -> str:
+    """Git's hash of a file's content."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

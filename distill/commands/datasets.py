@@ -1,0 +1,280 @@
+"""`distill datasets ls | show | check | add | stats | card`: the registry.
+
+Each action is a function with its own few options; the plain dict at the end names them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from data_gen.records import DataError
+from distill.commands.arguments import Arguments
+from distill.commands.sample import parse_columns
+from distill.commands.tables import print_json, print_stats, print_table, table_of
+from teachers.base import nearest
+
+
+def main(argv: list[str]) -> int:
+    """Dispatch to an action."""
+    if not argv or argv[0] in {"-h", "--help"}:
+        print("distill datasets ACTION: the registry of data sets\n")
+        print("\n".join(f"  {name:<6} {act.__doc__.splitlines()[0]}" for name, act in ACTIONS.items() if act.__doc__))
+        print("\n'distill datasets ACTION --help' tells an action's options.")
+        return 0
+    if argv[0] not in ACTIONS:
+        raise DataError(f"distill datasets has no action {argv[0]!r}{nearest(argv[0], ACTIONS)}")
+    return ACTIONS[argv[0]](argv[1:])
+
+
+def _arguments(action: Callable[[list[str]], int], *options: str) -> Arguments:
+    parser = Arguments(f"datasets {action.__name__}", action.__doc__ or "")
+    known: dict[str, dict[str, Any]] = {
+        "--data-dir": {
+            "metavar": "DIR",
+            "help": "where raw files lie: DIR/<source>/<file> (./data, then $MINITUO_DATA)",
+        },
+        "--columns": {"metavar": "A=B,...", "help": "which column is the instruction, input, output, system"},
+        "--json": {"action": "store_true", "help": "print JSON"},
+        "--on-error": {"choices": ("stop", "skip"), "default": "stop", "help": "what to do at an unreadable row"},
+        "--force": {"action": "store_true", "help": "replace a file that exists"},
+    }
+    for option in options:
+        parser.add_argument(option, **known[option])
+    return parser
+
+
+def ls(argv: list[str]) -> int:
+    """List the sources, and which of them are on this machine."""
+    from data_gen.registry import SHIPPED, load_registry
+
+    args = _arguments(ls, "--data-dir", "--json").parse(argv)
+    rows: list[dict[str, Any]] = [
+        {
+            "id": source.id,
+            "rows": source.rows,
+            "rows_about": sum(file.rows or file.rows_about or 0 for file in source.files) or None,
+            "licence": source.licence.spdx,
+            "noncommercial": source.licence.noncommercial,
+            "here": "made" if source.generated else _presence(source, args.data_dir),
+            "verified": source.verified,
+            "yours": Path(source.yaml).parent != SHIPPED,
+            "title": source.title,
+        }
+        for source in load_registry().values()
+    ]
+    if args.json:
+        return print_json(rows)
+    table = table_of("source", "rows", "here", "licence", "title")
+    for row in rows:
+        count = f"{row['rows']:,}" if row["rows"] else f"~{row['rows_about']:,}" if row["rows_about"] else "any"
+        marks = " (yours)" * row["yours"] + " (unverified)" * (not row["verified"])
+        table.add_row(row["id"], count, row["here"], row["licence"], row["title"] + marks)
+    print_table(table)
+    return 0
+
+
+def _presence(source: Any, data_dir: str | None) -> str:
+    from data_gen.registry import locate
+
+    found = 0
+    for file in source.files:
+        try:
+            found += locate(source, file, data_dir).is_file()
+        except DataError:
+            continue
+    return "yes" if found == len(source.files) else f"{found} of {len(source.files)}" if found else "no"
+
+
+def show(argv: list[str]) -> int:
+    """Tell all about a source: files, addresses, form, licence."""
+    from dataclasses import asdict
+
+    from data_gen.registry import how_to_get, load_registry, locate
+
+    parser = _arguments(show, "--data-dir", "--json")
+    parser.add_argument("id", metavar="ID")
+    args = parser.parse(argv)
+    known = load_registry()
+    if args.id not in known:
+        raise DataError(f"no source {args.id!r}{nearest(args.id, known)}")
+    source = known[args.id]
+    if args.json:
+        return print_json(asdict(source))
+    print(f"{source.id}: {source.title}\n{source.about}".rstrip())
+    licence = source.licence
+    rows = {
+        "rows": f"{source.rows:,}" if source.rows else "",
+        "licence": licence.spdx + (f" ({licence.note})" if licence.note else ""),
+        "home": source.home,
+        "hub": f"{source.hub} at {source.revision or 'main'}" if source.hub else "",
+        "fields": ", ".join(source.fields),
+        "converter": source.converter,
+        "verified": ("yes" if source.verified else "no")
+        + (f", but not: {source.unverified}" * bool(source.unverified)),
+        "described": source.yaml,
+    }
+    print("\n".join(f"  {name:<10} {value}" for name, value in rows.items() if value))
+    for file in source.files:
+        count = f"{file.rows:,} rows" if file.rows else f"about {file.rows_about:,} rows" if file.rows_about else ""
+        print(f"  {'file':<10} {file.name}  {count}")
+        try:
+            path = locate(source, file, args.data_dir)
+            print(f"{'':13}{'here' if path.is_file() else 'missing'}: {path}")
+        except DataError:
+            print(f"{'':13}not here; to get it: {how_to_get(source, file)}")
+    if source.files and not source.files[0].path:
+        print(f"  {'place':<10} {Path(args.data_dir or 'data') / source.id}/")
+    return 0
+
+
+def check(argv: list[str]) -> int:
+    """Check a source's files: there, the right bytes, the right number of rows, every row converts."""
+    from data_gen.provenance import check_digest
+    from data_gen.registry import get_source, locate, raw_rows, records_of
+    from data_gen.rows import Tally
+
+    parser = _arguments(check, "--data-dir", "--columns")
+    parser.add_argument("id", metavar="ID_OR_PATH")
+    args = parser.parse(argv)
+    source = get_source(args.id, parse_columns(args.columns))
+    if source.generated:
+        print(f"{source.id}: made on the spot, nothing to check")
+        return 0
+    paths = {str(locate(source, file, args.data_dir)): file for file in source.files}
+    known: dict[str, str] = {}
+    for path, file in paths.items():
+        known[path] = check_digest(file, Path(path))
+    tally, counts = Tally("skip"), dict.fromkeys(paths, 0)
+    for row, _ in records_of(source, raw_rows(source, args.data_dir, tally), tally):
+        counts[str(row.path)] += 1
+    wrong = 0
+    for path, file in paths.items():
+        faults = _faults(file, counts[path], tally.counts[path], tally.first.get(path, ""))
+        wrong += bool(faults)
+        sure = "sha256 as known" if file.sha256 else "git blob as known" if file.git_blob else f"sha256 {known[path]}"
+        print(f"{'wrong' if faults else 'good '} {path}: {counts[path]:,} rows, {sure}")
+        print("".join(f"      {fault}\n" for fault in faults), end="")
+    return 1 if wrong else 0
+
+
+def _faults(file: Any, rows: int, bad: int, first: str) -> list[str]:
+    faults = []
+    if bad > file.unreadable:
+        faults.append(f"{bad:,} unreadable rows, {file.unreadable} are known; the first: {first}")
+    if file.rows is not None and rows != file.rows:
+        faults.append(f"{rows:,} rows, expected {file.rows:,}")
+    return faults
+
+
+def add(argv: list[str]) -> int:
+    """Add a file of yours to the registry: writes ./sources/ID.yaml."""
+    import re
+
+    import yaml
+
+    from data_gen.registry import get_source, raw_rows, records_of
+    from data_gen.rows import Tally
+    from data_gen.source_yaml import load_source
+
+    parser = _arguments(add, "--columns", "--force")
+    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("--id", required=True, help="its name from now on: letters, digits, - and _")
+    parser.add_argument("--title", default="")
+    parser.add_argument("--licence", default="LicenseRef-unclear", metavar="SPDX")
+    args = parser.parse(argv)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", args.id):
+        raise DataError(f"--id {args.id!r}: an id is made of letters, digits, - and _")
+    out = Path("sources") / f"{args.id}.yaml"
+    if out.exists() and not args.force:
+        raise DataError(f"{out} exists already; choose another --id or add --force to replace it")
+    columns = parse_columns(args.columns)
+    path = Path(args.path).expanduser()
+    source = get_source(str(path) if "/" in str(path) else f"./{path}", columns)
+    row, record = next(records_of(source, raw_rows(source, None, Tally()), Tally()))
+    inside = path.absolute().is_relative_to(Path.cwd())
+    values: dict[str, Any] = {
+        "id": args.id,
+        "title": args.title or args.id,
+        "converter": "columns" if columns else row.convert.__name__,
+        **({"columns": columns} if columns else {}),
+        "fields": list(row.value) if isinstance(row.value, dict) else [],
+        "files": [
+            {"name": path.name, "path": str(path.absolute().relative_to(Path.cwd()) if inside else path.absolute())}
+        ],
+        "licence": {"spdx": args.licence},
+        "verified": False,
+    }
+    out.parent.mkdir(exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    part.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    try:
+        load_source(part)
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"wrote {out}; its first record: {record.instruction[:40]!r} -> {record.output[:40]!r}")
+    return 0
+
+
+def stats(argv: list[str]) -> int:
+    """Count rows, lengths, language and duplicates of a source or a file."""
+    from data_gen.describe import describe
+    from data_gen.progress import Progress
+    from data_gen.registry import open_source
+    from data_gen.rows import Tally
+
+    parser = _arguments(stats, "--data-dir", "--columns", "--on-error", "--json")
+    parser.add_argument("id", metavar="ID_OR_PATH")
+    args = parser.parse(argv)
+    tally = Tally(args.on_error)
+    records = open_source(args.id, args.data_dir, parse_columns(args.columns), tally=tally)
+    with Progress("stats") as bar:
+        numbers = describe(_counted(records, bar))
+    if tally.total:
+        print(tally.report(), file=sys.stderr)
+    if args.json:
+        return print_json(numbers)
+    print_stats(args.id, numbers)
+    return 0
+
+
+def _counted(records: Iterable[Any], bar: Any) -> Iterator[Any]:
+    for record in records:
+        bar.advance()
+        yield record
+
+
+def card(argv: list[str]) -> int:
+    """Write the dataset card of a source, a mix or the manifest of a built mix."""
+    from data_gen.cards import card as make
+
+    parser = _arguments(card, "--force")
+    parser.add_argument("id", metavar="ID_OR_MIX", help="a source, a mix's name or YAML, or <out>.manifest.json")
+    parser.add_argument("-o", "--out", metavar="MD", help="the file to write; standard output when not given")
+    args = parser.parse(argv)
+    text = make(args.id)
+    if not args.out:
+        print(text, end="")
+        return 0
+    out = Path(args.out)
+    if out.exists() and not args.force:
+        raise DataError(f"{out} exists already; choose another name or add --force to replace it")
+    part = out.with_name(out.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, out)
+    print(f"wrote {out}")
+    return 0
+
+
+ACTIONS: dict[str, Callable[[list[str]], int]] = {
+    "ls": ls,
+    "show": show,
+    "check": check,
+    "add": add,
+    "stats": stats,
+    "card": card,
+}

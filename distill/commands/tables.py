@@ -1,0 +1,65 @@
+"""How the registry's tables and numbers look in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+BAR = 40
+"""Characters of the longest bar of a histogram"""
+
+
+def print_stats(name: str, numbers: dict[str, Any]) -> None:
+    """What `describe` found, with a small histogram."""
+    print(f"{name}: {numbers['rows']:,} rows, {numbers.get('characters', 0):,} characters")
+    if not numbers["rows"]:
+        return
+    for label, key in (
+        ("with an input", "with_input"),
+        ("with a history", "with_history"),
+        ("with an empty output", "empty_output"),
+        ("exact duplicates", "duplicates"),
+        ("repeated questions", "repeated_questions"),
+    ):
+        print(f"  {label:<22} {numbers[key]:>9,}  {numbers[key] / numbers['rows']:6.1%}")
+    chinese = numbers["chinese_share"]
+    print(f"  {'Chinese characters':<22} {chinese['mean']:>9.1%}  ({chinese['rows_below_half']:,} rows below half)")
+    table = table_of("characters", "mean", "median", "p90", "p99", "max")
+    for field, length in numbers["length"].items():
+        table.add_row(field, *(f"{value:,}" for value in length.values()))
+    print_table(table)
+    for field, classes in numbers["histogram"].items():
+        print(f"{field}, characters")
+        most = max(one["rows"] for one in classes)
+        for one in classes:
+            span = f"{one['from']}-{one['below'] - 1}" if one["below"] else f"{one['from']}+"
+            bar = "█" * round(BAR * one["rows"] / most) or "▏" * bool(one["rows"])
+            print(f"  {span:>10} {bar} {one['rows']:,}")
+
+
+def table_of(*columns: str) -> Any:
+    """An empty rich table; columns of numbers stand to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for n, name in enumerate(columns):
+        numeric = name in {"rows", "mean", "median", "p90", "p99", "max"}
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=n == 0)
+    return table
+
+
+def print_table(table: Any) -> None:
+    """Print a table, wide enough in a pipe that nothing is cut off."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+
+
+def print_json(value: Any) -> int:
+    """Print JSON; 0, the exit code."""
+    import orjson
+
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    return 0
