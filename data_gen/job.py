@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +23,7 @@ import orjson
 from data_gen.filters import Filters
 from data_gen.interrupt import Interrupt
 from data_gen.journal import Journal, completion_of, request_hash
-from data_gen.output import Output
+from data_gen.output import Output, Report
 from data_gen.progress import Progress
 from data_gen.records import DataError, Record
 from data_gen.strategies import State, Strategy
@@ -35,27 +35,6 @@ BARREN_ANSWERS = 300
 """So many answers in a row without one row that passes: the run stops"""
 WINDOW = 10_000
 """Requests that may be open at once, when one that hangs holds up the order"""
-
-
-@dataclass(slots=True)
-class Report:
-    """What a run did; also what `out.recipe.json` keeps of it."""
-
-    accepted: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    last_failure: str = ""
-    requests: int = 0
-    """Answers that the rows were read from"""
-    reused: int = 0
-    """Of those, found in the journal"""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    exhausted: bool = False
-    """The strategy has nothing more to ask"""
-    complete: bool = False
-    ran: bool = True
-    """False: the output was complete already"""
 
 
 @dataclass(slots=True)
@@ -78,8 +57,11 @@ def run(
     filters: Mapping[str, Any] | None = None,
     journal: str | Path | None = None,
     force: bool = False,
+    made_with: Mapping[str, Any] | None = None,
 ) -> Report:
     """Generate until `rows` rows are accepted or the strategy is exhausted; goes on where an earlier run stopped.
+
+    `made_with` is what else an output depends on, such as a local model's folder: it becomes part of the recipe.
 
     Raises DataError when `out` was made by another recipe (`force` starts again, with an empty journal), TeacherError
     when the teacher cannot go on, KeyboardInterrupt after Ctrl-C; all answers are in the journal in each case.
@@ -88,14 +70,16 @@ def run(
         raise DataError(f"strategy {strategy.name!r} has no end of its own; say how many rows you want with --rows")
     if rows is not None and rows < 1:
         raise DataError(f"rows must be above 0, not {rows}")
-    recipe = {"strategy": strategy.name, **strategy.settings, "teacher": teacher.name}
+    state = State(local=teacher.local, rows=rows)
+    requests = strategy.requests(state)  # a strategy that this teacher cannot serve says so before a file is touched
+    recipe = {"strategy": strategy.name, **strategy.settings, "teacher": teacher.name, **(made_with or {})}
     chain = Filters(filters)
     output = Output(Path(out), Path(journal) if journal else None)
     with output.open(recipe, chain.settings, force=force) as paid:
         before = output.report
-        if before.get("complete") and (before["exhausted"] or (rows is not None and before["accepted"] >= rows)):
-            return Report(**{**before, "ran": False})
-        job = _Job(strategy, teacher, paid, chain, rows)
+        if before.complete and (before.exhausted or (rows is not None and before.accepted >= rows)):
+            return replace(before, ran=False)
+        job = _Job(strategy, teacher, paid, chain, state, requests)
         report = job.go(output)
     if job.barren:
         raise DataError(job.halt)
@@ -111,15 +95,20 @@ class _Job:
     """One run. `_feed` hands out requests, `_take` takes completions, `_emit` writes finished rows in order."""
 
     def __init__(
-        self, strategy: Strategy, teacher: TextTeacher, journal: Journal, filters: Filters, rows: int | None
+        self,
+        strategy: Strategy,
+        teacher: TextTeacher,
+        journal: Journal,
+        filters: Filters,
+        state: State,
+        requests: Iterator[Request],
     ) -> None:
-        self.strategy, self.teacher, self.journal, self.filters, self.rows = strategy, teacher, journal, filters, rows
+        self.strategy, self.teacher, self.journal, self.filters = strategy, teacher, journal, filters
+        self.state, self.rows, self._requests = state, state.rows, requests
         self.report = Report()
-        self.state = State(local=teacher.local, rows=rows)
         self.halt = ""
         """Why nothing more is asked"""
         self.interrupt = Interrupt()
-        self._requests = strategy.requests(self.state)
         self._slots: dict[int, _Slot] = {}
         self._next_slot = self._next_row = 0
         self._follow_ups: deque[_Slot] = deque()
@@ -146,7 +135,7 @@ class _Job:
         report.rejected = dict(self.filters.rejected.most_common())
         if not self._stopped():
             report.complete = not report.failed
-            output.finish(asdict(report))
+            output.finish(report)
         return report
 
     def _stopped(self) -> bool:

@@ -133,7 +133,8 @@ class Journal:
     def close(self) -> None:
         """Sync, unlock and close."""
         if self._file >= 0:
-            os.fdatasync(self._file)
+            if self._unsynced:
+                os.fdatasync(self._file)
             os.close(self._file)
             self._file = -1
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,27 @@ import orjson
 
 from data_gen.journal import Journal
 from data_gen.records import DataError
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did; also what `out.recipe.json` keeps of it."""
+
+    accepted: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+    last_failure: str = ""
+    requests: int = 0
+    """Answers that the rows were read from"""
+    reused: int = 0
+    """Of those, found in the journal"""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    exhausted: bool = False
+    """The strategy has nothing more to ask"""
+    complete: bool = False
+    ran: bool = True
+    """False: the output was complete already"""
 
 
 class Output:
@@ -28,8 +50,8 @@ class Output:
         stem = path.name.removesuffix(".jsonl")
         self.rejected_path = path.with_name(stem + ".rejected.jsonl")
         self.stamp_path = path.with_name(stem + ".recipe.json")
-        self.report: dict[str, Any] = {}
-        """What the last finished run said of itself; empty when there is none with this recipe and these filters"""
+        self.report = Report()
+        """What the last run with this recipe and these filters said of itself; incomplete when there was none"""
         self._stamp: dict[str, Any] = {}
 
     @contextmanager
@@ -44,8 +66,9 @@ class Output:
             stamp = self._read_stamp()
             self._check(stamp, recipe, force)
             same_filters = stamp.get("filters") == filters
-            self.report = stamp.get("report", {}) if same_filters and self.path.exists() else {}
-            self._stamp = {"recipe": recipe, "filters": filters, "report": self.report}
+            if same_filters and self.path.exists() and stamp.get("report"):
+                self.report = Report(**stamp["report"])
+            self._stamp = {"recipe": recipe, "filters": filters, "report": asdict(self.report)}
             self._write_stamp()
             yield journal
 
@@ -55,13 +78,13 @@ class Output:
         with open(_part(self.path), "wb") as kept, open(_part(self.rejected_path), "wb") as rejected:
             yield kept, rejected
 
-    def finish(self, report: dict[str, Any]) -> None:
+    def finish(self, report: Report) -> None:
         """Give the files their names, then say so in the stamp."""
         for path in (self.rejected_path, self.path):
             with open(_part(path), "rb") as file:
                 os.fsync(file.fileno())
             os.replace(_part(path), path)
-        self._stamp["report"] = report
+        self._stamp["report"] = asdict(report)
         self._write_stamp()
 
     def _prepare_folder(self) -> None:

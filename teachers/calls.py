@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LONGEST_PAUSE_S = 30.0
 PATIENCE_S = 600.0
 """How long a rate limit may put one request off, all its 429 together"""
+EMPTY_ANSWERS = 3
+"""So often an empty answer is taken for a fault; then it is what the model has to say"""
 
 
 @dataclass(slots=True)
@@ -135,8 +137,8 @@ class Calls:
         text, reason, model, usage = teacher.read(reply.content, reply.headers.get("content-type", ""))
         for name, count in usage.items():
             effort.usage[name] += count
-        if not text.strip() and not effort.empty:
-            effort.empty = 1  # asked again once; a second time it is what the model has to say
+        effort.empty += not text.strip()
+        if not text.strip() and effort.empty < EMPTY_ANSWERS and effort.failed + 1 < teacher.max_attempts:
             raise Again("the answer was empty")
         return Completion(request.key, text, reason, model=model, usage=effort.usage)
 

@@ -55,6 +55,9 @@ class Magpie:
                 "strategy 'magpie' needs a local teacher (--teacher embedded or local): an endpoint wraps every prompt "
                 "into a template of its own; ask an endpoint with --strategy self_instruct"
             )
+        return self._questions()
+
+    def _questions(self) -> Iterator[Request]:
         for number in count():
             yield Ask(
                 key=f"magpie-{number}-question",

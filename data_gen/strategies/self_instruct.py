@@ -184,7 +184,7 @@ def _from_fields(text: str, labels: re.Pattern[str]) -> list[dict[str, str]]:
         if name == "instruction" or (starts and order.index(name) > order.index(last)):
             starts.append((name, match.start(), match.end()))
     ends = [start for _, start, _ in starts[1:]] + [len(text)]
-    for (name, _, start), end in zip(starts, ends, strict=True):
+    for (name, _, start), end in zip(starts, ends, strict=False):
         if name == "instruction":
             rows.append({})
         lines = text[start:end].strip().split("\n")
@@ -204,7 +204,12 @@ def _from_json(text: str) -> list[dict[str, str]]:
         return []
     labels = {name: re.compile(words, re.IGNORECASE) for name, words in _LABELS.items()}
     return [
-        {name: str(value) for key, value in item.items() for name, label in labels.items() if label.fullmatch(key)}
+        {
+            name: str(value or "")
+            for key, value in item.items()
+            for name, label in labels.items()
+            if label.fullmatch(key)
+        }
         for item in items
         if isinstance(item, dict)
     ]

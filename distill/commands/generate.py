@@ -56,7 +56,10 @@ def main(argv: list[str]) -> int:
 
     from data_gen.job import run
 
-    report = run(strategy, teacher, args.output, args.rows, _mapping(args.filters), force=bool(args.force))
+    # A local model's name is its folder's; the whole path tells two checkpoint-100 apart.
+    folder = {"model": os.path.abspath(args.model)} if args.model and os.path.isdir(args.model) else {}
+    filters = _mapping(args.filters)
+    report = run(strategy, teacher, args.output, args.rows, filters, force=bool(args.force), made_with=folder)
     print(summary(args.output, report, args.rows))
     return 0 if report.complete else 1
 
@@ -113,7 +116,7 @@ def _parser() -> Arguments:
     add("--timeout", type=float, dest="timeout_s", metavar="SECONDS", help="of one answer (default 60)")
     add("--max-attempts", type=int, help="how often one request is tried, rate limits not counted (default 6)")
     add("--device", help="local teachers: auto, cpu, cuda")
-    add("--dtype", help="local teachers: auto, float32, bfloat16")
+    add("--dtype", help="local teachers: auto, fp32, fp16, bf16")
     add("--batch-size", type=int, help="local teachers: prompts generated together")
     return parser
 

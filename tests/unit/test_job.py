@@ -1,0 +1,304 @@
+"""The job with a scripted teacher: order, resume, failures, filters, recipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_gen import job as job_module
+from data_gen.job import run
+from data_gen.output import Report
+from data_gen.records import DataError, read_records
+from data_gen.strategies.answer import Answer
+from data_gen.strategies.magpie import Magpie
+from data_gen.strategies.self_instruct import SelfInstruct
+from teachers.base import Completion, Request, TeacherError
+from teachers.scripted import ScriptedTeacher, said
+
+
+def questions(path: Path, count: int) -> Answer:
+    path.write_text("".join(f'{{"instruction": "第{n}个问题是什么？"}}\n' for n in range(count)), encoding="utf-8")
+    return Answer(str(path))
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_rows_stand_in_the_order_of_their_questions(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out.jsonl"
+    report = run(questions(tmp_path / "in.jsonl", 25), ScriptedTeacher(batch_size=7), out)
+    records = list(read_records(out))
+    assert [record.instruction for record in records] == [f"第{n}个问题是什么？" for n in range(25)]
+    assert all(record.instruction[:4] in record.output for record in records)
+    assert (report.accepted, report.failed, report.complete, report.exhausted) == (25, 0, True, True)
+    assert report.completion_tokens == sum(record.meta["usage"]["completion_tokens"] for record in records)
+    assert sorted(p.name for p in out.parent.iterdir()) == [
+        "out.jsonl",
+        "out.jsonl.journal",
+        "out.recipe.json",
+        "out.rejected.jsonl",
+    ]
+
+
+def test_provenance(tmp_path: Path) -> None:
+    run(questions(tmp_path / "in.jsonl", 1), ScriptedTeacher(), tmp_path / "out.jsonl")
+    (record,) = read_records(tmp_path / "out.jsonl")
+    (row,) = lines(tmp_path / "out.jsonl.journal")
+    meta = record.meta
+    assert (meta["strategy"], meta["teacher"], meta["model"], meta["template"]) == (
+        "answer",
+        "scripted",
+        "scripted",
+        "qa",
+    )
+    assert (meta["temperature"], meta["max_tokens"], meta["seed"], meta["attempts"]) == (0.0, 512, 0, 1)
+    assert (meta["prompt_hash"], meta["time"], meta["usage"]) == (row["key"], row["time"], row["usage"])
+
+
+def test_the_same_command_again_says_it_is_complete(tmp_path: Path) -> None:
+    strategy, out = questions(tmp_path / "in.jsonl", 5), tmp_path / "out.jsonl"
+    first = run(strategy, ScriptedTeacher(), out)
+    before = out.read_bytes()
+    teacher = ScriptedTeacher()
+    again = run(strategy, teacher, out)
+    assert (again.ran, again.accepted, teacher.asked) == (False, first.accepted, [])
+    assert out.read_bytes() == before
+
+
+def test_more_rows_go_on_where_it_ended(tmp_path: Path) -> None:
+    strategy, out = questions(tmp_path / "in.jsonl", 30), tmp_path / "out.jsonl"
+    run(strategy, ScriptedTeacher(), out, rows=10)
+    assert len(lines(out)) == 10
+    teacher = ScriptedTeacher()
+    assert run(strategy, teacher, out, rows=20).accepted == 20
+    assert len(teacher.asked) == 10
+    assert [row["instruction"] for row in lines(out)] == [f"第{n}个问题是什么？" for n in range(20)]
+    assert not run(strategy, teacher, out, rows=15).ran
+
+
+class Killed(BaseException):
+    pass
+
+
+class Dying(ScriptedTeacher):
+    """Falls over, as a killed process does, after so many answers."""
+
+    def __init__(self, after: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.after = after
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        for n, completion in enumerate(super().generate(requests)):
+            if n == self.after:
+                raise Killed
+            yield completion
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    deaths=st.lists(st.integers(0, 12), max_size=4), batch=st.integers(1, 6), wants=st.sampled_from(["qa", "magpie"])
+)
+def test_any_deaths_give_the_same_output_and_pay_nothing_twice(
+    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], batch: int, wants: str
+) -> None:
+    folder = tmp_path_factory.mktemp("job")
+    local = wants == "magpie"
+
+    def outcome(out: Path, teachers: list[ScriptedTeacher]) -> list[dict[str, Any]]:
+        strategy = Magpie() if local else questions(folder / "in.jsonl", 12)
+        for teacher in teachers[:-1]:
+            with suppress(Killed):
+                run(strategy, teacher, out, rows=12)
+        run(strategy, teachers[-1], out, rows=12)
+        rows = lines(out)
+        for row in rows:
+            row["meta"].pop("time")
+        return rows
+
+    expected = outcome(folder / "a.jsonl", [ScriptedTeacher(local=local, batch_size=batch)])
+    teachers = [Dying(after, local=local, batch_size=batch) for after in deaths]
+    teachers.append(ScriptedTeacher(local=local, batch_size=batch))  # type: ignore[arg-type]
+    assert outcome(folder / "b.jsonl", teachers) == expected  # type: ignore[arg-type]
+    journal = [row["key"] for row in lines(folder / "b.jsonl.journal")]
+    assert len(set(journal)) == len(journal)
+    paid = sum(teacher._answered for teacher in teachers)
+    assert paid - len(journal) <= len(deaths)  # only what a dying teacher had answered and not handed over
+
+
+def test_equal_questions_are_paid_for_once(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"instruction": "问题"}\n' * 6, encoding="utf-8")
+    teacher = ScriptedTeacher(batch_size=2)
+    report = run(Answer(str(tmp_path / "in.jsonl")), teacher, tmp_path / "out.jsonl", filters={"duplicate": False})
+    assert (len(teacher.asked), report.accepted) == (1, 6)
+    assert report.prompt_tokens == 2
+
+
+def test_failed_rows_are_named_and_asked_again(tmp_path: Path) -> None:
+    strategy, out = questions(tmp_path / "in.jsonl", 8), tmp_path / "out.jsonl"
+    report = run(strategy, ScriptedTeacher(failures={"answer-3": 1}), out)
+    assert (report.accepted, report.failed, report.complete) == (7, 1, False)
+    (row,) = lines(tmp_path / "out.rejected.jsonl")
+    assert (row["reason"], row["error"], row["instruction"]) == ("failed", "a scripted failure", "第3个问题是什么？")
+    teacher = ScriptedTeacher()
+    report = run(strategy, teacher, out)
+    assert [request.key for request in teacher.asked] == ["answer-3"]
+    assert (report.accepted, report.failed, report.complete, report.reused) == (8, 0, True, 7)
+    assert [row["instruction"] for row in lines(out)] == [f"第{n}个问题是什么？" for n in range(8)]
+
+
+def test_a_spent_quota_stops_with_a_sentence_and_goes_on(tmp_path: Path) -> None:
+    strategy, out = questions(tmp_path / "in.jsonl", 20), tmp_path / "out.jsonl"
+    teacher = ScriptedTeacher(fatal_after=6, batch_size=4)
+    with pytest.raises(TeacherError, match=r"quota is spent; 6 answers are safe in .*out\.jsonl\.journal"):
+        run(strategy, teacher, out)
+    assert len(teacher.asked) == 8
+    assert not out.exists()
+    report = run(strategy, ScriptedTeacher(), out)
+    assert (report.accepted, report.reused) == (20, 6)
+
+
+def test_endless_failures_stop(tmp_path: Path) -> None:
+    class Broken(ScriptedTeacher):
+        def _complete(self, request: Request) -> Completion:
+            return Completion(request.key, error="HTTP 400: no", finish_reason="error")
+
+    teacher = Broken()
+    with pytest.raises(TeacherError, match="50 requests in a row failed, the last one with: HTTP 400: no"):
+        run(questions(tmp_path / "in.jsonl", 500), teacher, tmp_path / "out.jsonl")
+    assert len(teacher.asked) < 60
+
+
+def test_nothing_that_passes_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_module, "BARREN_ANSWERS", 20)
+    with pytest.raises(
+        DataError, match=r"the last 20 answers gave no row that passes the filters \('no task in the answer'"
+    ):
+        run(SelfInstruct(), ScriptedTeacher(), tmp_path / "out.jsonl", rows=5)
+
+
+def test_rejected_rows_are_kept_with_their_reason(tmp_path: Path) -> None:
+    def answer(request: Request) -> str:
+        return "抱歉，我无法回答。" if "第2个" in said(request) else f"{said(request)}的回答"
+
+    strategy, out = questions(tmp_path / "in.jsonl", 6), tmp_path / "out.jsonl"
+    report = run(strategy, ScriptedTeacher(answer), out, rows=5)
+    assert (report.accepted, report.rejected) == (5, {"refusal": 1})
+    (row,) = lines(tmp_path / "out.rejected.jsonl")
+    assert (row["reason"], row["instruction"]) == ("refusal", "第2个问题是什么？")
+
+
+def test_other_filters_read_the_journal_again(tmp_path: Path) -> None:
+    strategy, out = questions(tmp_path / "in.jsonl", 6), tmp_path / "out.jsonl"
+    run(strategy, ScriptedTeacher(), out)
+    teacher = ScriptedTeacher()
+    report = run(strategy, teacher, out, filters={"length": {"max_output": 3}})
+    assert (report.accepted, report.rejected, teacher.asked) == (0, {"output too long": 6}, [])
+
+
+def test_an_output_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    run(questions(path, 3), ScriptedTeacher(), out)
+    other = Answer(str(path), max_tokens=99)
+    with pytest.raises(DataError, match=r"made with another recipe \(max_tokens 512, now 99\)"):
+        run(other, ScriptedTeacher(), out)
+    with pytest.raises(DataError, match="teacher 'scripted', now 'else'"):
+        run(questions(path, 3), ScriptedTeacher(name="else"), out)
+    assert len(lines(out)) == 3
+    teacher = ScriptedTeacher()
+    run(other, teacher, out, force=True)
+    assert len(teacher.asked) == 3
+    assert lines(out)[0]["meta"]["max_tokens"] == 99
+    assert len(lines(tmp_path / "out.jsonl.journal.old")) == 3
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("mine\n")
+    with pytest.raises(DataError, match="this command did not make it"):
+        run(questions(tmp_path / "in.jsonl", 2), ScriptedTeacher(), tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text() == "mine\n"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is no folder"):
+        run(questions(tmp_path / "in.jsonl", 2), ScriptedTeacher(), tmp_path / "file" / "out.jsonl")
+    with pytest.raises(DataError, match="is a folder"):
+        run(questions(tmp_path / "in.jsonl", 2), ScriptedTeacher(), tmp_path)
+
+
+def test_an_endless_strategy_needs_a_number(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--rows"):
+        run(SelfInstruct(), ScriptedTeacher(), tmp_path / "out.jsonl")
+    with pytest.raises(DataError, match="above 0"):
+        run(SelfInstruct(), ScriptedTeacher(), tmp_path / "out.jsonl", rows=0)
+
+
+def test_self_instruct_gives_exactly_the_rows_and_no_task_twice(tmp_path: Path) -> None:
+    def tasks(request: Request) -> str:
+        base = (request.seed or 0) % 50
+        return "\n\n".join(f"指令：说出第{base + n}个城市\n输入：无\n输出：这是第{base + n}个城市。" for n in range(5))
+
+    out = tmp_path / "out.jsonl"
+    report = run(SelfInstruct(), ScriptedTeacher(tasks), out, rows=23)
+    rows = lines(out)
+    assert len(rows) == len({row["instruction"] for row in rows}) == 23
+    assert report.rejected.keys() == {"duplicate"}
+    assert report.accepted == 23
+
+
+def test_magpie_writes_questions_and_answers(tmp_path: Path) -> None:
+    def chat(request: Request) -> str:
+        if request.prompt == "问：":
+            return f"第{request.seed}号城市在哪里？\n答：不该出现"
+        return f"{(request.prompt or '')[2:-4]}，在南方。"
+
+    out = tmp_path / "out.jsonl"
+    teacher = ScriptedTeacher(chat, local=True, batch_size=8)
+    assert run(Magpie(), teacher, out, rows=10).accepted == 10
+    rows = lines(out)
+    assert all(row["output"] == row["instruction"][:-1] + "，在南方。" for row in rows)
+    assert len(teacher.asked) == 20
+    assert rows[0]["meta"]["usage"]["completion_tokens"] > len(rows[0]["output"])  # both requests of the row
+
+
+def test_a_silent_teacher_is_no_endless_loop(tmp_path: Path) -> None:
+    class Silent(ScriptedTeacher):
+        def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+            return (completion for completion in super().generate(requests) if completion.key != "answer-1")
+
+    report = run(questions(tmp_path / "in.jsonl", 3), Silent(), tmp_path / "out.jsonl")
+    assert (report.accepted, report.failed, report.last_failure) == (2, 1, "the teacher gave no answer")
+
+
+def test_the_first_ctrl_c_waits_for_what_is_in_flight(tmp_path: Path) -> None:
+    class Interrupted(ScriptedTeacher):
+        def _complete(self, request: Request) -> Completion:
+            if request.key == "answer-5":
+                os.kill(os.getpid(), signal.SIGINT)
+            return super()._complete(request)
+
+    strategy, out = questions(tmp_path / "in.jsonl", 40), tmp_path / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run(strategy, Interrupted(batch_size=4), out)
+    assert len(lines(tmp_path / "out.jsonl.journal")) == 8  # the batch it fell into was finished
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    report = run(strategy, ScriptedTeacher(), out)
+    assert (report.accepted, report.reused) == (40, 8)
+
+
+def test_reports_come_back_from_the_stamp(tmp_path: Path) -> None:
+    run(questions(tmp_path / "in.jsonl", 2), ScriptedTeacher(), tmp_path / "out.jsonl")
+    stamp = json.loads((tmp_path / "out.recipe.json").read_text())
+    assert Report(**stamp["report"]).accepted == 2
+    assert stamp["recipe"]["strategy"] == "answer"
+    (tmp_path / "out.recipe.json").write_text("{")
+    with pytest.raises(DataError, match="is damaged"):
+        run(questions(tmp_path / "in.jsonl", 2), ScriptedTeacher(), tmp_path / "out.jsonl")
