@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 
 from data_gen.records import DataError
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 BOM = b"\xef\xbb\xbf"
 NOT_UTF8 = "text that is not UTF-8 (GBK? iconv -f gb18030 -t utf-8 converts)"
 
