@@ -33,6 +33,8 @@ class Job:
     """Tokens that end the answer; they are not part of it"""
     stopped: Callable[[list[int]], bool] | None = None
     """Tells from the answer so far whether a stop string was said"""
+    heard: Callable[[list[int]], None] | None = None
+    """Is told the answer so far after every token"""
     answer: list[int] = field(default_factory=list)
     reason: str = ""
     """"" while it runs, then "stop" or "length\""""
@@ -43,6 +45,8 @@ class Job:
             self.reason = "stop"
             return
         self.answer.append(token)
+        if self.heard:
+            self.heard(self.answer)
         full = len(self.answer) >= self.max_tokens
         if self.stopped and (full or len(self.answer) % CHECK_EVERY == 0) and self.stopped(self.answer):
             self.reason = "stop"

@@ -159,7 +159,7 @@ class PandaTeacher:
 
     def _job(self, request: Request) -> generation.Job | Completion:
         prompt = request.prompt if request.prompt is not None else self._render(request.messages)
-        ids = self.encode(prompt) or [min(self._ends(), default=0)]
+        ids = self.encode(prompt) or [min(self.ends, default=0)]
         context = getattr(self.model.config, "max_position_embeddings", None)
         room = context - len(ids) if context else request.max_tokens
         if room < 1:
@@ -172,11 +172,13 @@ class PandaTeacher:
             temperature=request.temperature,
             top_p=request.top_p,
             seed=request.seed if request.seed is not None else zlib.crc32(request.key.encode()),
-            ends=self._ends() | stops.ids,
+            ends=self.ends | stops.ids,
             stopped=stops.said if stops.any else None,
         )
 
-    def _ends(self) -> frozenset[int]:
+    @property
+    def ends(self) -> frozenset[int]:
+        """Every token that ends an answer, by its model or its tokenizer."""
         told = (self.model.generation_config.eos_token_id, self.model.config.eos_token_id, self.tokenizer.eos_token_id)
         return frozenset(i for ids in told for i in (ids if isinstance(ids, list) else [ids]) if i is not None)
 

@@ -26,8 +26,10 @@ def main(argv: list[str]) -> int:
     run = run_folder(source)
     card = gather_card(args, run)
 
+    from distill.quiet import quiet_transformers
     from students.export import check_target, export_student
 
+    quiet_transformers()
     check_target(output, args.force)  # before anything large is read
     model, tokenizer = load(source, run)
     if args.dtype:
@@ -46,7 +48,7 @@ def _parser() -> Arguments:
     parser = Arguments("export", "Write a student as a Hugging Face folder with its model card.", epilog=EXAMPLES)
     parser.add_argument("source", help="a run folder of 'distill fit', one of its .ckpt, or a Hugging Face folder")
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="where to write; must not exist yet")
-    parser.add_argument("--scores", metavar="JSON", help="scores for the card: {metric: value} or {model: {...}}")
+    parser.add_argument("--scores", metavar="JSON", help="scores for the card: of 'distill eval --json'")
     parser.add_argument("--manifest", metavar="JSON", help="what it was trained on; default the run's own")
     parser.add_argument("--template", metavar="NAME", help="its prompt template; default the run's own")
     parser.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], help="of the weights; default as they are")
