@@ -84,8 +84,8 @@ def run(
     if job.barren:
         raise DataError(job.halt)
     if job.halt:
-        done = f"{len(paid)} answers are safe in {paid.path}, and the same command goes on from there"
-        raise TeacherError(f"{job.halt}; {done}")
+        kept = f"; {len(paid)} answers are safe in {paid.path}, and the same command goes on from there"
+        raise TeacherError(job.halt + (kept if len(paid) else ""))
     if job.interrupt.asked:
         raise KeyboardInterrupt
     return report

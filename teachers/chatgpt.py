@@ -143,6 +143,8 @@ class ChatGPTTeacher:
             return Never(f"{self.base_url} has no chat/completions (404); a base url usually ends in /v1", fatal=True)
         if error.status in sentences:
             return Never(f"{sentences[error.status]}: {error}", fatal=True)
+        if error.status == 400 and not self._answered and f"'{self.name}'" in str(error):
+            return Never(f"{self.base_url} refuses the model {self.name!r}: {error}", fatal=True)
         if error.status == 400 and "max_completion_tokens" in str(error):
             self._limit_name = "max_completion_tokens"  # newer models know it by this name only
             return Again(str(error), wait_s=0.0)

@@ -132,6 +132,8 @@ class FaultServer:
             return 404, error("The model does not exist", "model_not_found"), kind
         if fault == "400":
             return 400, error("This prompt is too long", "context_length_exceeded"), kind
+        if fault == "pinned":
+            return 400, error(f"Server is pinned to 'other'; requested '{body.get('model')}'.", "bad_request"), kind
         if fault == "limit name":
             if "max_tokens" in body:
                 return 400, error("Use 'max_completion_tokens' instead of 'max_tokens'.", "unsupported_parameter"), kind

@@ -119,6 +119,7 @@ def test_refused_requests_fail_once_and_alone(fault: str, says: str) -> None:
         ("401", "does not accept the key in OPENAI_API_KEY"),
         ("quota", "the quota behind the key in OPENAI_API_KEY is spent"),
         ("404", "there is no model 'mock' at"),
+        ("pinned", "refuses the model 'mock': HTTP 400: Server is pinned to 'other'"),
         ("html", "a base url usually ends in /v1"),
     ],
 )
