@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LONGEST_PAUSE_S = 30.0
 PATIENCE_S = 600.0
 """How long a rate limit may put one request off, all its 429 together"""
+SPREAD_S = 2.0
+"""Over how long those who were told the same Retry-After spread out"""
 EMPTY_ANSWERS = 3
 """So often an empty answer is taken for a fault; then it is what the model has to say"""
 
@@ -153,7 +155,7 @@ class Calls:
         doubled = min(self.teacher.backoff_s * 2.0 ** min(effort.sent - 1, 10), LONGEST_PAUSE_S)
         pause = doubled * random.uniform(0.5, 1.0)
         if error.wait_s is not None:  # never early; those who were told the same moment spread out more each time
-            pause = error.wait_s + 0.03 + random.uniform(0.0, doubled if effort.sent > 1 else 0.1)
+            pause = error.wait_s + 0.03 + random.uniform(0.0, min(doubled, SPREAD_S) if effort.sent > 1 else 0.1)
         effort.put_off_s += pause if error.limited else 0.0
         return pause
 
