@@ -48,7 +48,7 @@ def load_preset(name: str) -> dict[str, Any]:
 def build_student(spec: dict[str, Any] | str, tokenizer: Any, seed: int = 0) -> PreTrainedModel:
     """The model that `spec` describes, in float32, fit for `tokenizer`; `seed` decides new weights.
 
-    Raises StudentError for anything that does not fit, with the way out.
+    A tokenizer without an eos gets the model's. Raises StudentError for anything that does not fit, with the way out.
     """
     spec = dict(_named(spec) if isinstance(spec, str) else spec)
     kinds = [kind for kind in ("preset", "path", "config") if spec.get(kind) is not None]
@@ -235,8 +235,14 @@ def check_ids(config: Any, rows: int, tokenizer: Any, where: str) -> None:
 
 
 def _agree(model: PreTrainedModel, tokenizer: Any) -> None:
-    """Let the model end where training ends: the tokenizer's eos is what stands after every answer."""
+    """Let model and tokenizer end alike: the tokenizer's eos is what training puts after every answer.
+
+    A BERT tokenizer has none: it is given the model's, [SEP] say.
+    """
     config: Any = model.config
+    own = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
+    if tokenizer.eos_token_id is None and own is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(own)
     generation: Any = model.generation_config
     for settings in (config, generation):
         told = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]

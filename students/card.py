@@ -137,7 +137,7 @@ def _data(sources: list[dict[str, Any]], manifest: Any) -> str:
 def _licence(sources: list[dict[str, Any]]) -> str:
     closed = [s["id"] for s in sources if s["noncommercial"]]
     unclear = [s["id"] for s in sources if not s["licence"] or "unclear" in (s["licence"] + s["note"]).lower()]
-    text = "## Licence\n\nThe weights learnt from the sources above and from the teacher's answers; their terms apply."
+    text = "## Licence\n\nThe weights come of the sources above and of the teacher's answers; their terms apply."
     if closed:
         text += f"\n\n**Not for commercial use**: {', '.join(closed)} forbid it."
     if unclear:

@@ -45,6 +45,7 @@ def export_student(model: Any, tokenizer: Any, folder: str | Path, card: dict[st
     shutil.rmtree(part, ignore_errors=True)
     try:
         _write(model, tokenizer, part, {"name": folder.resolve().name, **card})
+        _open_to_others(part)
         _put_in_place(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -61,6 +62,13 @@ def check_target(folder: Path, force: bool) -> None:
         raise StudentError(f"{folder} exists; give another -o, or --force to replace it")
     if not (folder / "config.json").is_file():
         raise StudentError(f"{folder} holds something else than a model, which --force does not delete; name another")
+
+
+def _open_to_others(part: Path) -> None:
+    """safetensors writes files for their owner alone; give them the folder's own rights."""
+    readable = part.stat().st_mode & 0o666
+    for file in part.iterdir():
+        file.chmod(readable)
 
 
 def _put_in_place(part: Path, folder: Path) -> None:

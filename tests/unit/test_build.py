@@ -114,6 +114,14 @@ def test_training_and_model_end_alike(tokenizers: dict[str, Any], tmp_path: Path
     assert model.config.pad_token_id == 0
 
 
+def test_a_tokenizer_without_eos_gets_the_models(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny.wordpiece(tmp_path))
+    tokenizer.eos_token = None
+    config = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 442, "eos_token_id": 3}
+    build_student({"config": config | {"bos_token_id": None}}, tokenizer)
+    assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("[SEP]", 3)
+
+
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
 def test_ids_outside_are_refused_and_the_fix_works(tokenizers: dict[str, Any], tmp_path: Path, file: str) -> None:
     tokenizer = tokenizers["wordpiece"]

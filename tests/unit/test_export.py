@@ -107,6 +107,7 @@ def test_it_holds_the_student_and_nothing_else(student: tuple[Any, Any], tmp_pat
     with safe_open(folder / "model.safetensors", "pt") as stored:
         assert set(stored.keys()) == set(model.state_dict()) - tied
         assert all(torch.equal(stored.get_tensor(key), model.state_dict()[key]) for key in stored.keys())  # noqa: SIM118
+    assert len({p.stat().st_mode for p in folder.iterdir()}) == 1
     config = json.loads((folder / "config.json").read_text())
     assert config["use_cache"] is True
     assert model.config.use_cache is False
