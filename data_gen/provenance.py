@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.records import DataError
+from data_gen.rows import open_bytes
 from data_gen.source_yaml import Source, SourceFile
 
 
@@ -50,13 +51,16 @@ def stamp(path: Path) -> dict[str, Any]:
 
 
 def check_digest(file: SourceFile, path: Path) -> str:
-    """The file's sha256; DataError when the registry knows another one (or another git blob)."""
+    """The sha256 of the file as it lies here; DataError when its content is not what the registry knows it to be."""
     found = file_digest(path)
-    for kind, known, is_ in (
-        ("sha256", file.sha256, found),
-        ("git blob", file.git_blob, git_blob(path) if file.git_blob and path.suffix != ".gz" else file.git_blob),
-    ):
-        if known and known.lower() != is_:
+    packed = path.name == file.name + ".gz"  # the registry knows the unpacked file
+    content = found
+    if packed and file.sha256:
+        with open_bytes(path) as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    blob = git_blob(path) if file.git_blob and not packed else file.git_blob
+    for kind, known, is_ in (("sha256", file.sha256, content), ("git blob", file.git_blob, blob)):
+        if known and known.lower() != is_.lower():
             raise DataError(
                 f"{path} is not the file it should be: its {kind} is {is_}, expected {known}; download it again "
                 "(or, if the new one is meant, write your own sources/*.yaml)"

@@ -1,0 +1,236 @@
+"""The sources that ship, the user's own, where files are looked for, and what wrong YAML is told."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data_gen.provenance import check_digest, git_blob
+from data_gen.records import DataError, Record
+from data_gen.registry import SHIPPED, get_source, load_registry, locate, open_source, raw_rows
+from data_gen.rows import Tally
+from data_gen.source_yaml import Source, load_source
+from tests.raw_files import write_raw
+
+YAMLS = sorted(SHIPPED.glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MINITUO_DATA", raising=False)
+
+
+def shown(path: str, **keys: Any) -> Path:
+    values: dict[str, Any] = {
+        "id": "mine",
+        "title": "Mine",
+        "converter": "alpaca",
+        "files": [{"name": "a.jsonl"}],
+        "licence": {"spdx": "MIT"},
+    }
+    values.update(keys)
+    file = Path(path)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(yaml.safe_dump({k: v for k, v in values.items() if v is not None}, allow_unicode=True))
+    return file
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=[path.stem for path in YAMLS])
+def test_a_shipped_source_is_whole(path: Path) -> None:
+    source = load_source(path)
+    assert source.id == path.stem
+    assert source.title
+    assert source.fields
+    assert source.licence.spdx
+    assert source.licence.noncommercial == ("-NC" in source.licence.spdx)
+    assert source.verified or source.unverified
+    assert source.generated or source.home.startswith("https://")
+    for file in source.files:
+        assert source.address(file).startswith("https://") or source.get
+        # A revision or digest is whole or absent: nothing shortened, nothing made up.
+        assert len(source.revision) in (0, 40)
+        assert len(file.git_blob) in (0, 40)
+        assert len(file.sha256) in (0, 64)
+
+
+def test_the_shipped_sources_and_their_rows() -> None:
+    rows = {name: source.rows for name, source in load_registry().items()}
+    assert rows == {
+        "luotuo": 168_886,
+        "alpaca-zh": 48_818,
+        "coig": 165_531,
+        "coig-dialogs": 13_649,
+        "baike": None,
+        "webtext": None,
+        "curriculum": None,
+    }
+    coig = load_registry()["coig"]
+    assert [file.rows for file in coig.files] == [63_532, 3_000, 19_464, 11_737, 67_798]
+    assert load_registry()["luotuo"].files[0].git_blob == "4616e8d69f1df5269190f881ad17b3a256d0290d"
+
+
+@pytest.mark.parametrize("name", [path.stem for path in YAMLS if path.stem != "curriculum"])
+def test_every_shipped_source_reads_its_raw_form(name: str, tmp_path: Path) -> None:
+    expected = write_raw(tmp_path / "data", name)
+    records = list(open_source(name))
+    assert [(r.instruction, r.input, r.output, r.history) for r in records] == expected
+    assert {record.source for record in records} == {name}
+
+
+def test_the_curriculum_is_made_on_the_spot() -> None:
+    first, again = (list(open_source("curriculum", rows=20, seed=3)) for _ in range(2))
+    assert first == again
+    assert len(first) == 20
+    assert first != list(open_source("curriculum", rows=20, seed=4))
+    assert all(record.output and {"family", "difficulty", "key"} <= set(record.meta) for record in first)
+
+
+def test_data_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = load_registry()["alpaca-zh"]
+    file = source.files[0]
+    with pytest.raises(DataError) as caught:
+        locate(source, file)
+    said = str(caught.value)
+    assert f"https://huggingface.co/datasets/shibing624/alpaca-zh/resolve/{source.revision}/{file.name}" in said
+    assert f"data/alpaca-zh/{file.name}" in said
+    for root in ("env", "data", "given"):
+        write_raw(tmp_path / root, "alpaca-zh")
+    monkeypatch.setenv("MINITUO_DATA", str(tmp_path / "env"))
+    assert locate(source, file) == Path("data/alpaca-zh") / file.name
+    assert locate(source, file, "given") == Path("given/alpaca-zh") / file.name
+    (tmp_path / "data/alpaca-zh" / file.name).unlink()
+    assert locate(source, file) == tmp_path / "env/alpaca-zh" / file.name
+    with pytest.raises(DataError, match=r"needs"):
+        locate(source, file, tmp_path / "elsewhere")
+
+
+def test_a_packed_file_is_found_too(tmp_path: Path) -> None:
+    expected = write_raw(tmp_path / "data", "alpaca-zh")
+    path = next((tmp_path / "data/alpaca-zh").iterdir())
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert [record.output for record in open_source("alpaca-zh")] == [row[2] for row in expected]
+
+
+def test_a_missing_file_without_an_address_says_how_to_come_by_it() -> None:
+    with pytest.raises(DataError, match=r"baike_qa_train.json: follow the link .*nlp_chinese_corpus.*data/baike/"):
+        next(open_source("baike"))
+
+
+def test_all_files_are_looked_for_before_any_is_read(tmp_path: Path) -> None:
+    write_raw(tmp_path / "data", "coig")
+    (tmp_path / "data/coig/translated_instructions.jsonl").unlink()
+    with pytest.raises(DataError, match=r"needs translated_instructions.jsonl"):
+        raw_rows(get_source("coig"))
+
+
+def test_known_broken_lines_are_passed_over_up_to_their_number(tmp_path: Path) -> None:
+    expected = write_raw(tmp_path / "data", "coig", broken=6)
+    tally = Tally()
+    assert len(list(open_source("coig", tally=tally))) == len(expected)
+    assert tally.total == 6
+    write_raw(tmp_path / "data", "coig", broken=7)
+    with pytest.raises(DataError, match=r"part2.json, line "):
+        list(open_source("coig"))
+
+
+def test_a_path_is_a_source() -> None:
+    Path("my.json").write_text(json.dumps([{"title": "问", "answer": "答", "n": 1}]))
+    (record,) = open_source("./my.json", columns={"instruction": "title", "output": "answer"})
+    assert (record.instruction, record.output, record.source) == ("问", "答", "my.json")
+    assert next(open_source("my.json")).output == "答"  # a data file's name needs no ./
+    with pytest.raises(DataError, match=r"no file .*none.csv"):
+        next(open_source("./none.csv"))
+    Path("folder.json").mkdir()
+    with pytest.raises(DataError, match=r"is a folder"):
+        next(open_source("folder.json"))
+
+
+def test_a_row_that_does_not_convert_is_named_or_counted() -> None:
+    Path("a.jsonl").write_text('{"instruction": "问", "output": "答"}\n{"instruction": "问"}\n')
+    with pytest.raises(DataError, match=r"a.jsonl, line 2: no field 'output'"):
+        list(open_source("./a.jsonl"))
+    tally = Tally("skip")
+    assert len(list(open_source("./a.jsonl", tally=tally))) == 1
+    assert tally.total == 1
+
+
+def test_an_unknown_source_gets_the_nearest_name() -> None:
+    with pytest.raises(DataError, match=r"no source 'alpacazh' \(did you mean 'alpaca-zh'\?\).*\./alpacazh"):
+        get_source("alpacazh")
+
+
+def test_a_source_of_the_user_counts_and_wins(tmp_path: Path) -> None:
+    shown("sources/mine.yaml", files=[{"name": "a.jsonl", "path": "raw/a.jsonl"}])
+    (tmp_path / "raw").mkdir()
+    Path("raw/a.jsonl").write_text(json.dumps({"instruction": "问", "output": "答"}))
+    assert list(open_source("mine")) == [Record("问", output="答", source="mine")]
+    shown("sources/other.yaml", id="coig", title="My COIG")
+    assert load_registry()["coig"].title == "My COIG"
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key": ({"licens": "MIT"}, r"mine.yaml: unknown key 'licens' \(did you mean 'licence'\?\)"),
+    "no title": ({"title": None}, r"mine.yaml: .*title.* is missing"),
+    "no licence": ({"licence": None}, r"mine.yaml, licence: .*spdx.* is missing"),
+    "file key": ({"files": [{"nam": "a"}]}, r"mine.yaml, files: unknown key 'nam' \(did you mean 'name'\?\)"),
+    "file type": ({"files": [{"name": "a", "rows": "many"}]}, r"rows must be int \| None, found 'many'"),
+    "flag": ({"verified": "perhaps"}, "verified must be bool, found 'perhaps'"),
+    "files": ({"files": "a.jsonl"}, "'files' must be a list"),
+    "converter": ({"converter": "alpacca"}, r"unknown converter 'alpacca' \(did you mean 'alpaca'\?\)"),
+    "format": ({"files": [{"name": "a", "format": "jsonlines"}]}, r"unknown format 'jsonlines' .*'jsonl'"),
+    "nothing": ({"files": []}, "either 'files' or 'generated: true'"),
+    "columns": ({"converter": "columns", "columns": {"ouput": "a"}}, "no 'ouput'.*'output'"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_yaml_is_told_what_is_wrong(what: str) -> None:
+    keys, why = WRONG[what]
+    shown("sources/mine.yaml", **keys)
+    with pytest.raises(DataError, match=why):
+        load_registry()
+
+
+def test_yaml_that_is_none(tmp_path: Path) -> None:
+    path = shown("sources/mine.yaml")
+    path.write_text("id: [")
+    with pytest.raises(DataError, match=r"mine.yaml is not valid YAML"):
+        load_registry()
+    path.write_text("- a list")
+    with pytest.raises(DataError, match=r"mine.yaml must hold 'key: value' lines, found list"):
+        load_registry()
+
+
+def test_an_id_is_there_once() -> None:
+    shown("sources/a.yaml")
+    shown("sources/b.yaml")
+    with pytest.raises(DataError, match=r"b.yaml: id 'mine' is also that of sources/a.yaml"):
+        load_registry()
+
+
+def test_digests_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello\n")
+    assert git_blob(path) == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
+    sha = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"  # sha256sum
+    source: Source = load_source(shown("sources/mine.yaml"))
+    file = source.files[0]
+    file.sha256, file.git_blob = sha, git_blob(path)
+    assert check_digest(file, path) == sha
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"hello\n"))
+    assert check_digest(file, packed) == hashlib.sha256(packed.read_bytes()).hexdigest()
+    path.write_bytes(b"hallo\n")
+    with pytest.raises(DataError, match=f"its sha256 is [0-9a-f]{{64}}, expected {sha}"):
+        check_digest(file, path)
+    file.sha256 = ""
+    with pytest.raises(DataError, match=r"its git blob is"):
+        check_digest(file, path)

@@ -1,0 +1,304 @@
+"""A sample is uniform, nested, the same for the same rows and seed, and in the order of the rows."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_gen.records import DataError, read_records
+from data_gen.sampling import apportion, draw, mix64, sample_rows
+from data_gen.where import Where
+
+N = 200
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def rows_of(n: int = N) -> list[dict[str, Any]]:
+    return [{"instruction": f"问{i}", "input": "", "output": f"答{i}", "star": i % 10} for i in range(n)]
+
+
+def write(path: str = "in.jsonl", rows: list[dict[str, Any]] | None = None) -> str:
+    """JSON lines with spaces that no writer of ours would leave, to see that bytes are copied."""
+    text = "".join(json.dumps(row, ensure_ascii=False, separators=(" , ", " : ")) + "\n" for row in rows or rows_of())
+    Path(path).write_text(text, encoding="utf-8")
+    return f"./{path}"
+
+
+def questions(path: str) -> list[str]:
+    return [orjson.loads(line)["instruction"] for line in Path(path).read_bytes().splitlines()]
+
+
+def sample(inputs: list[str], out: str = "out.jsonl", **options: Any) -> list[str]:
+    sample_rows(inputs, out, force=True, **options)
+    return questions(out)
+
+
+def test_mix64_is_what_it_was() -> None:
+    """Golden: samples of past versions must come again."""
+    assert mix64(0, 0) == 0xA706DD2F4D197E6F
+    assert mix64(1, 42) == mix64(1, 42) != mix64(1, 43)
+    assert mix64(2**64 - 1, -1) < 2**64
+
+
+def test_a_golden_sample() -> None:
+    assert sample([write()], rows=5, seed=42) == ["问11", "问31", "问181", "问188", "问193"]
+
+
+def test_every_row_is_as_likely_as_any_other() -> None:
+    """Chi-square of how often each of 50 rows is among 10, over 4,000 seeds; and of pairs of neighbours."""
+    counts, pairs, seeds = [0] * 50, 0, 4_000
+    for seed in range(seeds):
+        chosen = [number for number, _ in draw(((i, None) for i in range(50)), 10, seed)]
+        for number in chosen:
+            counts[number] += 1
+        pairs += sum(b - a == 1 for a, b in pairwise(chosen))
+    expected = seeds * 10 / 50
+    # Without replacement the statistic is (1 - 10/50) times a chi-square of 49 degrees: mean 39.2, deviation 7.9.
+    chi_square = sum((count - expected) ** 2 / expected for count in counts)
+    assert 39.2 - 4 * 7.9 < chi_square < 39.2 + 4 * 7.9
+    # 49 pairs of neighbours, each with probability 10/50 * 9/49.
+    assert pairs / seeds == pytest.approx(49 * 10 / 50 * 9 / 49, rel=0.05)
+
+
+@given(n=st.integers(1, 80), small=st.integers(1, 80), more=st.integers(0, 40), seed=st.integers())
+def test_samples_are_nested_ordered_and_repeatable(n: int, small: int, more: int, seed: int) -> None:
+    rows = [(i, str(i)) for i in range(n)]
+    few, many = list(draw(rows, small, seed)), list(draw(rows, small + more, seed))
+    assert few == list(draw(iter(rows), small, seed))
+    assert set(few) <= set(many)
+    assert few == sorted(few)
+    assert len(few) == min(small, n)
+    assert all(text == str(number) for number, text in many)
+
+
+def test_all_rows_are_streamed() -> None:
+    endless = ((i, None) for i in iter(int, 1))
+    assert next(draw(endless, None, 0)) == (0, None)
+
+
+def test_chosen_lines_are_copied_byte_for_byte() -> None:
+    source = write()
+    summary = sample_rows([source], "out.jsonl", rows=20, seed=3)
+    assert not summary.as_records
+    lines = Path(source).read_bytes().splitlines()
+    chosen = Path("out.jsonl").read_bytes().splitlines()
+    assert len(chosen) == 20
+    assert [line for line in lines if line in set(chosen)] == chosen
+
+
+def test_the_form_of_the_file_does_not_matter() -> None:
+    source = write()
+    expected = sample([source], rows=30, seed=9)
+    Path("array.json").write_text(json.dumps(rows_of(), indent=2))
+    Path("packed.jsonl.gz").write_bytes(gzip.compress(Path(source).read_bytes()))
+    Path("windows.jsonl").write_bytes(b"\xef\xbb\xbf" + Path(source).read_bytes().replace(b"\n", b"\r\n\r\n"))
+    with open("table.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows_of()[0])
+        writer.writeheader()
+        writer.writerows(rows_of())
+    for form in ("./array.json", "./packed.jsonl.gz", "./windows.jsonl", "./table.csv"):
+        assert sample([form], rows=30, seed=9) == expected, form
+
+
+def test_records_are_written_when_asked_for_or_needed() -> None:
+    source = write()
+    summary = sample_rows([source], "out.jsonl", rows=3, convert=True)
+    assert summary.as_records
+    assert all(record.source == "in.jsonl" and record.id for record in read_records("out.jsonl"))
+    Path("array.json").write_text(json.dumps(rows_of()))
+    assert sample_rows(["./array.json"], "array.jsonl", rows=3).as_records
+    assert [r.id for r in read_records("array.jsonl")] == [r.id for r in read_records("out.jsonl")]
+    write("panda.jsonl", [{"inputs": "问", "targets": "答"}])
+    assert sample_rows([source, "./panda.jsonl"], "both.jsonl").as_records  # unlike forms
+    write("more.jsonl")
+    assert not sample_rows([source, "./more.jsonl"], "alike.jsonl").as_records
+
+
+def test_columns_name_the_fields() -> None:
+    write("t.jsonl", [{"title": "问", "desc": "物", "answer": "答"}])
+    columns = {"instruction": "title", "input": "desc", "output": "answer"}
+    sample_rows(["./t.jsonl"], "out.jsonl", columns=columns)
+    (record,) = read_records("out.jsonl")
+    assert (record.instruction, record.input, record.output) == ("问", "物", "答")
+
+
+def test_weights_share_out_the_rows() -> None:
+    sources = [write("a.jsonl"), write("b.jsonl", [row | {"instruction": "乙"} for row in rows_of()])]
+    found = sample(sources, rows=50, weights=[0.7, 0.3])
+    assert [question == "乙" for question in found] == [False] * 35 + [True] * 15
+    assert len(sample(sources, rows=51)) == 51
+
+
+@given(
+    total=st.integers(0, 10_000),
+    raw=st.lists(st.integers(1, 100), min_size=1, max_size=8),
+)
+def test_apportion_adds_up_and_is_off_by_less_than_one(total: int, raw: list[int]) -> None:
+    weights = [part / sum(raw) for part in raw]
+    parts = apportion(total, weights)
+    assert sum(parts) == total
+    assert all(abs(part - total * weight) < 1 for part, weight in zip(parts, weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("star>=8", lambda star: star >= 8),
+        ("star < 2", lambda star: star < 2),
+        ("star==3", lambda star: star == 3),
+        ("star = 3.0", lambda star: star == 3),
+        ("star!=3", lambda star: star != 3),
+    ],
+)
+def test_where_keeps_rows(where: str, kept: Any) -> None:
+    expected = [row["instruction"] for row in rows_of() if kept(row["star"])]
+    assert sample([write()], where=[where]) == expected
+
+
+def test_filters_come_before_the_draw_and_all_must_hold() -> None:
+    found = sample([write()], where=["star>=5", "star<7"], rows=10, seed=1)
+    assert len(found) == 10
+    assert all(5 <= int(question[1:]) % 10 < 7 for question in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "kept"),
+    [
+        ("star>=3", {"star": "10"}, True),
+        ("star>=3", {"star": None}, False),
+        ("star>=3", {"star": "many"}, False),
+        ("star>=3", {}, False),
+        ("star>=3", {"star": True}, False),
+        ("n==00123", {"n": "00123"}, True),
+        ('kind == "对联"', {"kind": "对联"}, True),
+        ("kind!='对联'", {"kind": "诗"}, True),
+        ("kind~联", {"kind": "对联"}, True),
+        ("kind~联", {"kind": None}, False),
+        ("meta.family==加法", {"meta": {"family": "加法"}}, True),
+        ("meta.family==加法", {"meta": "x"}, False),
+        ("url==a=b>c", {"url": "a=b>c"}, True),
+        ("x>=-1e3", {"x": -999}, True),
+    ],
+)
+def test_where_compares(text: str, row: dict[str, Any], kept: bool) -> None:
+    assert Where.parse(text)(row) is kept
+
+
+@pytest.mark.parametrize("text", ["star", "star>=", ">=3", "__import__('os')", "a b > 3", ""])
+def test_where_is_a_field_an_operator_and_a_value(text: str) -> None:
+    with pytest.raises(DataError, match=r"is no 'field op value'"):
+        Where.parse(text)
+
+
+def test_where_errors_name_the_field() -> None:
+    with pytest.raises(DataError, match=r"'many' is none"):
+        Where.parse("star>=many")
+    with pytest.raises(DataError, match=r"no row of in.jsonl has a field 'stars' \(did you mean 'star'\?\)"):
+        sample([write()], where=["stars>=3"])
+    with pytest.raises(DataError, match=r"no row of curriculum has a field 'famly'.*'family'"):
+        sample(["curriculum"], where=["famly==x"], rows=1)
+
+
+def test_what_is_held_out_is_apart_and_complete() -> None:
+    rows = rows_of() + rows_of(50)  # fifty questions are there twice
+    source = write(rows=rows)
+    summary = sample_rows([source], "train.jsonl", heldout=0.1, heldout_out="valid.jsonl", seed=5)
+    train, valid = questions("train.jsonl"), questions("valid.jsonl")
+    assert (summary.rows, summary.heldout) == (len(train), len(valid))
+    assert sorted(train + valid) == sorted(row["instruction"] for row in rows)
+    assert 25 <= len(valid) <= 27
+    assert not set(train) & set(valid)
+    order = [row["instruction"] for row in rows]
+    assert train == [question for question in order if question in set(train)]
+
+
+def test_holding_out_does_not_change_what_is_drawn() -> None:
+    source = write()
+    drawn = sample([source], rows=100, seed=5)
+    sample_rows([source], "train.jsonl", rows=100, heldout=0.3, heldout_out="valid.jsonl", seed=5)
+    assert sorted(questions("train.jsonl") + questions("valid.jsonl")) == sorted(drawn)
+    assert len(questions("valid.jsonl")) == 30
+
+
+def test_more_rows_than_there_are() -> None:
+    source = write()
+    with pytest.raises(DataError, match=r"in.jsonl has 200 rows to draw from, 201 are wanted.*--allow-fewer"):
+        sample([source], rows=201)
+    assert not Path("out.jsonl").exists()
+    assert not Path("out.jsonl.part").exists()
+    assert len(sample([source], rows=201, allow_fewer=True)) == 200
+    with pytest.raises(DataError, match=r"has 20 rows to draw from, 21"):
+        sample([source], rows=21, where=["star==3"])
+
+
+def test_skipped_rows_do_not_shift_the_others_in_number() -> None:
+    Path("bad.jsonl").write_bytes(Path(write()).read_bytes() + b"{\n")
+    with pytest.raises(DataError, match=r"line 201"):
+        sample(["./bad.jsonl"], rows=5)
+    summary = sample_rows(["./bad.jsonl"], "skipped.jsonl", rows=200, on_error="skip")
+    assert summary.tally.total == 1
+    assert questions("skipped.jsonl") == [row["instruction"] for row in rows_of()]
+
+
+OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"rows": 0}, "--rows must be at least 1"),
+    ({"rows": 5, "weights": [0.5, 0.5]}, "2 weights for 1 sources"),
+    ({"rows": 5, "weights": [0.5]}, "weights must add up to 1, 0.5 is 0.5"),
+    ({"rows": 5, "weights": [-1.0]}, "greater than 0"),
+    ({"rows": 5, "weights": [float("nan")]}, "greater than 0"),
+    ({"weights": [1.0]}, "give --rows, too"),
+    ({"heldout": 1.5, "heldout_out": "v.jsonl"}, "share from 0 to 1"),
+    ({"heldout": 0.1}, "go together"),
+    ({"heldout_out": "v.jsonl"}, "go together"),
+    ({"heldout": 0.1, "heldout_out": "out.jsonl"}, "the same file"),
+    ({"columns": {"output": "answr"}}, "no field 'answr'"),
+]
+
+
+@pytest.mark.parametrize(("options", "why"), OPTIONS)
+def test_wrong_options(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        sample_rows([write()], "out.jsonl", **options)
+    assert not Path("out.jsonl").exists()
+
+
+def test_outputs_are_never_overwritten_unasked() -> None:
+    source = write()
+    Path("out.jsonl").write_text("precious")
+    with pytest.raises(DataError, match=r"out.jsonl exists already.*--force"):
+        sample_rows([source], "out.jsonl")
+    assert Path("out.jsonl").read_text() == "precious"
+    sample_rows([source], "out.jsonl", force=True)
+    assert len(questions("out.jsonl")) == N
+    with pytest.raises(DataError, match=r"out.csv: JSON lines are written"):
+        sample_rows([source], "out.csv")
+    Path("null.jsonl").symlink_to("/dev/null")
+    with pytest.raises(DataError, match=r"no ordinary file"):
+        sample_rows([source], "null.jsonl", force=True)
+
+
+def test_a_file_may_replace_itself() -> None:
+    source = write()
+    assert len(sample([source], "in.jsonl", rows=50)) == 50
+
+
+def test_a_full_disk_leaves_nothing() -> None:
+    source = write()
+    Path("out.jsonl.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left") as caught:
+        sample_rows([source], "out.jsonl")
+    assert caught.value.filename == "out.jsonl"
+    assert not Path("out.jsonl").exists()
