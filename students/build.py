@@ -94,7 +94,10 @@ def _new(
     values = _merge(values, changes, where)
     if from_tokenizer == "tokenizer" and "vocab_size" not in changes:
         values["vocab_size"] = size_of(tokenizer)
-        values |= {name: getattr(tokenizer, name) for name in IDS if name not in changes}
+        ids = {name: getattr(tokenizer, name) for name in IDS}
+        if ids["eos_token_id"] is None:
+            ids["eos_token_id"] = tokenizer.sep_token_id
+        values |= {name: index for name, index in ids.items() if name not in changes}
     config = _config(values, where)
     check_fit(config, tokenizer, where)
     with torch.random.fork_rng(devices=[]):
