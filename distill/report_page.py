@@ -100,7 +100,8 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{padding:.4rem .6rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{font-weight:600;color:var(--dim);vertical-align:bottom}
 .num{text-align:right;font-variant-numeric:tabular-nums}td.num,td:first-child{white-space:nowrap}
-td small{white-space:normal}td:last-child{min-width:7rem}
+td small{white-space:normal}td.num small{white-space:nowrap}td:first-child small{display:block}
+td:last-child{min-width:7rem}
 .num small,td small{color:var(--dim);font-weight:400}
 .best{font-weight:700;color:var(--good)}
 .bar{background:linear-gradient(var(--bar),var(--bar)) no-repeat left/var(--w) 100%;

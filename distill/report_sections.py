@@ -66,7 +66,8 @@ def _best(models: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str,
     students = [row for row in models if row.get("name") != TEACHER]
     found = {}
     for column in columns:
-        values = [value for row in students if (value := real(row.get(column))) is not None]
+        able = [row for row in students if column not in LOWER_IS_BETTER or not real(row.get("unknown_characters"))]
+        values = [value for row in able if (value := real(row.get(column))) is not None]
         if len(set(values)) > 1:
             found[column] = min(values) if column in LOWER_IS_BETTER else max(values)
     return found
@@ -79,7 +80,7 @@ def _score(row: dict[str, Any], column: str, best: dict[str, float]) -> str:
     text = f"{value:.3f}" if column in LOWER_IS_BETTER else percent(value)
     if column in LOWER_IS_BETTER and real(row.get("unknown_characters")):
         text += " *"
-    mark = "best" if row.get("name") != TEACHER and value == best.get(column) else ""
+    mark = "best" if row.get("name") != TEACHER and value == best.get(column) and "*" not in text else ""
     return cell(text, number=True, mark=mark, more=_spread(row, column))
 
 

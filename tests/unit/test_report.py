@@ -196,7 +196,7 @@ def test_unknown_characters_take_the_comparison_away(demo: Path) -> None:
     lossy["models"][2]["unknown_characters"] = 12
     put(demo / "scores.json", lossy)
     text = build_page(demo)
-    assert "0.470 *" in text
+    assert '<td class="num">0.470 * <small>' in text
     assert "不可与其他模型比较" in text
 
 
