@@ -115,6 +115,12 @@ def test_rows_that_end_early_leave_the_batch(folders: dict[str, Path]) -> None:
     texts = {c.key: c for c in teacher.generate(requests)}
     alone = {c.key: c for r in requests for c in teacher.generate([r])}
     assert {k: c.text for k, c in texts.items()} == {k: c.text for k, c in alone.items()}
+    sampled = [
+        Request(p, [], prompt=p, max_tokens=n, temperature=0.9, seed=s)
+        for s, (p, n) in enumerate(zip(PROMPTS, lengths, strict=True))
+    ]
+    together = {c.key: c.text for c in teacher.generate(sampled)}
+    assert together == {c.key: c.text for r in sampled for c in teacher.generate([r])}
     assert texts[PROMPTS[5]].text == ""
     assert texts[PROMPTS[5]].finish_reason == "length"
 
