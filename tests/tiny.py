@@ -111,7 +111,7 @@ def sentencepiece_like(folder: str | Path, size: int = 600, add_bos: bool = True
 
 
 def wordpiece(folder: str | Path, size: int = 500, lower: bool = True) -> Path:
-    """BERT's family: every 汉字 a word, `##` in front of the rest of a word; spaces are lost. eos is [SEP], there is no bos."""
+    """BERT's family: every 汉字 a word, `##` inside of words; spaces are lost. eos is [SEP], there is no bos."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
