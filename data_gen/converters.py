@@ -116,17 +116,24 @@ def _dialog(turns: list[list[str]], system: str = "") -> Record:
     return Record(instruction=question, output=answer, system=system, history=turns[:-1])
 
 
+_BREAK = re.compile(r"<\s*br\s*/?\s*>", re.IGNORECASE)
+_RETURNS = re.compile(r"\r+\n?")
+_NO_LETTERS = re.compile(r"[\W_]+")
+
+
 def clean(text: str) -> str:
     """Web text without `<br>`, with one newline for each run of `\\r`, trimmed."""
-    text = re.sub(r"<\s*br\s*/?\s*>", "\n", text, flags=re.IGNORECASE)
-    return re.sub(r"\r+\n?", "\n", text).strip()
+    if "<" in text:
+        text = _BREAK.sub("\n", text)
+    if "\r" in text:
+        text = _RETURNS.sub("\n", text)
+    return text.strip()
 
 
 def _titled(row: Any, answer: str, *keep: str) -> Record:
     row = _dict(row)
     title, desc = clean(text_of(row, "title", required=True)), clean(text_of(row, "desc"))
-    letters = re.compile(r"[\W_]+")
-    repeats = letters.sub("", desc) in letters.sub("", title)
+    repeats = not desc or _NO_LETTERS.sub("", desc) in _NO_LETTERS.sub("", title)
     return Record(
         instruction=title,
         input="" if repeats else desc,

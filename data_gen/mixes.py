@@ -82,18 +82,17 @@ def _write(
     parts: list[tuple[Taken, int]] = []
     seen: set[str] = set()
     wanted = mix.wanted()
-    with line_writer(out) as write, Progress(f"mix {mix.name}") as bar:
+    with line_writer(out) as write, Progress(f"mix {mix.name}", unit="rows read") as bar:
         for name, source in sources.items():
-            taken, before = Taken(source), tally.total
-            rows = raw_rows(source, data_dir, tally, mix.seed)
-            made = _Maker(mix, taken, seen, tally)
-            where = parse_all(mix.sources[name].where)
+            taken = Taken(source, wanted[name], parse_all(mix.sources[name].where))
+            before, rows = tally.total, raw_rows(source, data_dir, tally, mix.seed)
+            bar.advance(0, note=name)
             # Whose text was taken counts as seen only when the source is through: `seen` is what others took.
             mine = []
-            for digest, line in taken_rows(taken, rows, made, where, wanted[name], mix.seed, allow_fewer):
+            made = _Maker(mix, taken, seen, tally)
+            for digest, line in taken_rows(taken, rows, made, _packed, mix.seed, bar, allow_fewer):
                 write(line)
                 mine.append(digest)
-                bar.advance(note=source.id)
             seen.update(mine if mix.dedup == "exact" else ())
             parts.append((taken, tally.total - before))
     if tally.total:
@@ -103,14 +102,14 @@ def _write(
 
 @dataclass(slots=True)
 class _Maker:
-    """Turns rows into (digest of the content, line), leaving out empty records and duplicates before the draw."""
+    """Turns rows into (digest of the content, record), leaving out empty records and duplicates before the draw."""
 
     mix: Mix
     taken: Taken
     seen: set[str]
     tally: Tally
 
-    def __call__(self, rows: Iterator[RawRow]) -> Iterator[tuple[RawRow, tuple[str, bytes]]]:
+    def __call__(self, rows: Iterator[RawRow]) -> Iterator[tuple[RawRow, tuple[str, Record]]]:
         own: set[str] = set()
         for row, record in records_of(self.taken.source, rows, self.tally):
             if self.mix.drop_empty and is_empty(record):
@@ -123,7 +122,11 @@ class _Maker:
                     self.taken.drop("duplicate")
                     continue
                 own.add(digest)
-            yield row, (digest, dump(record))
+            yield row, (digest, record)
+
+
+def _packed(pair: tuple[str, Record]) -> tuple[str, bytes]:
+    return pair[0], dump(pair[1])
 
 
 def is_empty(record: Record) -> bool:

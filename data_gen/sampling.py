@@ -16,10 +16,10 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -48,19 +48,25 @@ def _splitmix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def draw(rows: Iterable[tuple[int, T]], k: int | None, seed: int) -> Iterator[tuple[int, T]]:
-    """The `k` of the numbered rows with the smallest mixed numbers, in their order; `None`: all of them, streamed."""
+def draw(
+    rows: Iterable[tuple[int, T]], k: int | None, seed: int, pack: Callable[[T], Any] = lambda row: row
+) -> Iterator[tuple[int, Any]]:
+    """The `k` of the numbered rows with the smallest mixed numbers, in their order; `None`: all of them, streamed.
+
+    Only rows that may end up in the sample are packed into what is held (and yielded) of them.
+    """
     if k is None:
-        yield from rows
+        yield from ((number, pack(row)) for number, row in rows)
         return
-    heap: list[tuple[int, int, T]] = []  # (-mixed number, row number, row), the largest mixed number on top
+    heap: list[tuple[int, int, Any]] = []  # (-mixed number, row number, packed row), the largest mixed number on top
     for number, row in rows:
         rank = -mix64(number, seed)
         if len(heap) < k:
-            heapq.heappush(heap, (rank, number, row))
+            heapq.heappush(heap, (rank, number, pack(row)))
         elif heap and rank > heap[0][0]:
-            heapq.heapreplace(heap, (rank, number, row))
-    yield from sorted(((number, row) for _, number, row in heap), key=lambda pair: pair[0])
+            heapq.heapreplace(heap, (rank, number, pack(row)))
+    heap.sort(key=lambda entry: entry[1])
+    yield from ((number, row) for _, number, row in heap)
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
@@ -79,59 +85,66 @@ def apportion(total: int, weights: Sequence[float]) -> list[int]:
 
 def dump(record: Record) -> bytes:
     """A record's line of JSONL."""
-    return orjson.dumps(asdict(record))
+    return orjson.dumps(record)
 
 
 @dataclass
 class Taken:
-    """What became of one source's rows."""
+    """What is wanted of one source, and what became of its rows."""
 
     source: Source
+    wanted: int | None
+    """None takes all"""
+    where: Sequence[Where] = ()
     rows_in: int = 0
     taken: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    """Why -> how many: "unreadable", "where", "empty", "duplicate"; the others were not drawn"""
+    """Why -> how many: "where", "empty", "duplicate"; the others were not drawn"""
 
     def drop(self, why: str) -> None:
+        """Count a row that is left out."""
         self.dropped[why] = self.dropped.get(why, 0) + 1
+
+    def passing(self, rows: Iterable[RawRow], bar: Progress) -> Iterator[RawRow]:
+        """The rows that pass the filters, all of them counted."""
+        for row in rows:
+            self.rows_in += 1
+            bar.advance()
+            if all(keep(row.value) for keep in self.where):
+                yield row
+            else:
+                self.drop("where")
 
 
 def taken_rows(
     taken: Taken,
     rows: Iterator[RawRow],
     make: Callable[[Iterator[RawRow]], Iterator[tuple[RawRow, T]]],
-    where: Sequence[Where],
-    wanted: int | None,
+    pack: Callable[[T], Any],
     seed: int,
+    bar: Progress,
     allow_fewer: bool = False,
-) -> Iterator[T]:
-    """What is drawn from one source. `make` turns the rows that pass the filters into lines, or leaves them out.
+) -> Iterator[Any]:
+    """What is drawn from one source, packed. `make` goes on with the rows that pass the filters, or leaves them out.
 
-    DataError when there are fewer than `wanted`, unless that is allowed.
+    DataError when there are fewer than wanted, unless that is allowed.
     """
-
-    def passing() -> Iterator[RawRow]:
-        for row in rows:
-            taken.rows_in += 1
-            if all(keep(row.value) for keep in where):
-                yield row
-            else:
-                taken.drop("where")
-
-    if taken.source.generated:  # has no end: the first rows are as good as any
+    source, wanted = taken.source, taken.wanted
+    if source.generated:  # has no end: the first rows are as good as any
         wanted = GENERATED_ROWS if wanted is None else wanted
         rows = islice(rows, GENERATED_ROWS + 200 * wanted)  # a filter that lets nothing pass must end, too
-        drawn: Iterable[tuple[int, T]] = islice(((row.number, line) for row, line in make(passing())), wanted)
+        firsts = islice(make(taken.passing(rows, bar)), wanted)
+        drawn: Iterator[tuple[int, Any]] = ((row.number, pack(made)) for row, made in firsts)
     else:
-        drawn = draw(((row.number, line) for row, line in make(passing())), wanted, seed)
-    for _, line in drawn:
+        drawn = draw(((row.number, made) for row, made in make(taken.passing(rows, bar))), wanted, seed, pack)
+    for _, packed in drawn:
         taken.taken += 1
-        yield line
-    for keep in where:
-        keep.check(taken.source.id)
+        yield packed
+    for keep in taken.where:
+        keep.check(source.id)
     if wanted is not None and taken.taken < wanted and not allow_fewer:
         raise DataError(
-            f"{taken.source.id} has {taken.taken:,} rows to draw from, {wanted:,} are wanted; "
+            f"{source.id} has {taken.taken:,} rows to draw from, {wanted:,} are wanted; "
             "ask for no more than that or add --allow-fewer"
         )
 
@@ -181,14 +194,17 @@ def sample_rows(
         parts = [rows] if len(sources) == 1 else _even(rows, len(sources))
     opened = [_peek(raw_rows(source, data_dir, tally, seed)) for source in sources]
     raw = not (convert or columns) and _alike([first for first, _ in opened])
-    taken = [Taken(source) for source in sources]
+    taken = [Taken(source, part, parse_all(where)) for source, part in zip(sources, parts, strict=True)]
 
-    def lines() -> Iterator[bytes]:
-        for one, (_, stream), part in zip(taken, opened, parts, strict=True):
-            make = _as_they_are if raw else _maker(one.source, tally)
-            yield from taken_rows(one, stream, make, parse_all(where), part, seed, allow_fewer)
+    def lines(bar: Progress) -> Iterator[bytes]:
+        for one, (_, stream) in zip(taken, opened, strict=True):
+            if raw:
+                yield from taken_rows(one, stream, _as_they_are, _bytes, seed, bar, allow_fewer)
+            else:
+                yield from taken_rows(one, stream, _maker(one.source, tally), dump, seed, bar, allow_fewer)
 
-    written, held = _write(lines(), outs, heldout, seed)
+    with Progress("sample", unit="rows read") as bar:
+        written, held = _write(lines(bar), outs, heldout, seed)
     return Summary(taken, written, held, not raw, tally)
 
 
@@ -247,35 +263,37 @@ def _alike(firsts: Sequence[RawRow | None]) -> bool:
     return all(row is not None and row.raw is not None for row in firsts) and len({r.convert for r in firsts if r}) == 1
 
 
-def _as_they_are(rows: Iterator[RawRow]) -> Iterator[tuple[RawRow, bytes]]:
-    for row in rows:
-        # A source of several files may hold an array beside JSON lines.
-        yield row, row.raw if row.raw is not None else orjson.dumps(row.value)
+def _as_they_are(rows: Iterator[RawRow]) -> Iterator[tuple[RawRow, RawRow]]:
+    return ((row, row) for row in rows)
 
 
-def _maker(source: Source, tally: Tally) -> Callable[[Iterator[RawRow]], Iterator[tuple[RawRow, bytes]]]:
-    return lambda rows: ((row, dump(record)) for row, record in records_of(source, rows, tally))
+def _bytes(row: RawRow) -> bytes:
+    # A source of several files may hold an array beside JSON lines.
+    return row.raw if row.raw is not None else orjson.dumps(row.value)
+
+
+def _maker(source: Source, tally: Tally) -> Callable[[Iterator[RawRow]], Iterator[tuple[RawRow, Record]]]:
+    return lambda rows: records_of(source, rows, tally)
 
 
 def _write(lines: Iterator[bytes], outs: Sequence[Path], heldout: float, seed: int) -> tuple[int, int]:
     """Write lines to the first path, or split them over both; how many went to each."""
-    with Progress("sample") as bar:
-        if len(outs) == 1:
-            with line_writer(outs[0]) as write:
-                for line in lines:
-                    write(line)
-                    bar.advance()
-            return bar.done, 0
-        kept = list(lines)
-        # The same question has the same rank, so it never ends up on the other side.
-        ranks = [mix64(_question(line), seed ^ HELDOUT_STREAM) for line in kept]
-        last = sorted(ranks)[round(heldout * len(kept)) - 1] if round(heldout * len(kept)) else -1
-        with line_writer(outs[0]) as write, line_writer(outs[1]) as write_heldout:
-            for line, rank in zip(kept, ranks, strict=True):
-                (write_heldout if rank <= last else write)(line)
-                bar.advance()
-        held = sum(rank <= last for rank in ranks)
-        return len(kept) - held, held
+    if len(outs) == 1:
+        written = 0
+        with line_writer(outs[0]) as write:
+            for written, line in enumerate(lines, 1):  # noqa: B007
+                write(line)
+        return written, 0
+    kept = list(lines)
+    # The same question has the same rank, so it never ends up on the other side.
+    ranks = [mix64(_question(line), seed ^ HELDOUT_STREAM) for line in kept]
+    few = round(heldout * len(kept))
+    last = sorted(ranks)[few - 1] if few else -1
+    with line_writer(outs[0]) as write, line_writer(outs[1]) as write_heldout:
+        for line, rank in zip(kept, ranks, strict=True):
+            (write_heldout if rank <= last else write)(line)
+    held = sum(rank <= last for rank in ranks)
+    return len(kept) - held, held
 
 
 def _question(line: bytes) -> int:

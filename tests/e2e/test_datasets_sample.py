@@ -1,0 +1,180 @@
+"""`distill sample` and `distill datasets` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.raw_files import write_raw
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rows = [{"instruction": f"第{i}问", "input": "", "output": f"答{i}", "star": i % 5} for i in range(100)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "in.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "my.csv").write_text("题目,材料,答案\n问,物,答\n再问,,又答\n", encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, *argv: str, code: int = 0, env: dict[str, str] | None = None) -> str:
+    """Standard output of a command that ends with `code`; of a failing one, its sentence."""
+    done = subprocess.run(
+        [sys.executable, "-m", "distill", *argv],
+        cwd=folder,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    if code:
+        (sentence,) = done.stderr.strip().splitlines()[-1:]
+        assert sentence.startswith("distill")
+        return sentence
+    return done.stdout
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_sample_split_and_filter(folder: Path) -> None:
+    said = run(folder, "sample", "./in.jsonl", "--rows", "20", "--seed", "42", "-o", "out.jsonl")
+    assert "out.jsonl: 20 rows, copied as they are" in said
+    assert set((folder / "out.jsonl").read_text().splitlines()) <= set((folder / "in.jsonl").read_text().splitlines())
+    run(folder, "sample", "./in.jsonl", "--where", "star>=3", "--convert", "-o", "star.jsonl")
+    assert len(lines(folder / "star.jsonl")) == 40
+    run(folder, "sample", "in.jsonl", "--heldout", "0.1", "--heldout-out", "valid.jsonl", "-o", "train.jsonl")
+    assert (len(lines(folder / "train.jsonl")), len(lines(folder / "valid.jsonl"))) == (90, 10)
+    argv = ("sample", "./in.jsonl", "./star.jsonl", "--weights", "0.7", "0.3", "--rows", "30", "-o", "both.jsonl")
+    assert "21 of 100 rows" in run(folder, *argv)
+    run(folder, "sample", "./my.csv", "--columns", "instruction=题目,input=材料,output=答案", "-o", "mine.jsonl")
+    assert [(row["instruction"], row["input"], row["output"]) for row in lines(folder / "mine.jsonl")] == [
+        ("问", "物", "答"),
+        ("再问", "", "又答"),
+    ]
+
+
+def test_options_from_a_file(folder: Path) -> None:
+    (folder / "sample.yaml").write_text("inputs: [./in.jsonl]\nrows: 7\nwhere: star>=3\nout: out.jsonl\n")
+    run(folder, "sample", "--config", "sample.yaml", "--rows", "5")
+    assert len(lines(folder / "out.jsonl")) == 5
+
+
+def test_the_console_script(folder: Path) -> None:
+    script = Path(sys.executable).with_name("sample-dataset")
+    if not script.exists():
+        pytest.skip("not installed as a distribution")
+    argv = [str(script), "./in.jsonl", "--rows", "3", "-o", "out.jsonl"]
+    assert subprocess.run(argv, cwd=folder, capture_output=True, check=True).stdout.startswith(b"out.jsonl: 3 rows")
+
+
+def test_mix_twice_then_card(folder: Path) -> None:
+    assert "demo.jsonl: 5,000 rows" in run(folder, "sample", "--mix", "demo", "-o", "demo.jsonl")
+    assert "up to date" in run(folder, "sample", "--mix", "demo", "-o", "demo.jsonl")
+    assert "# demo" in run(folder, "datasets", "card", "demo.manifest.json")
+    assert "wrote card.md" in run(folder, "datasets", "card", "mini_luotuo", "-o", "card.md")
+
+
+def test_a_folder_of_data_from_the_environment(folder: Path) -> None:
+    write_raw(folder / "elsewhere", "webtext", rows=5)
+    env = {"MINITUO_DATA": str(folder / "elsewhere")}
+    run(folder, "sample", "webtext", "--where", "star>=3", "--convert", "-o", "web.jsonl", env=env)
+    assert [row["meta"]["star"] for row in lines(folder / "web.jsonl")] == [3, 4] * 3
+
+
+def test_registry_ls_show_check_stats(folder: Path) -> None:
+    listed = run(folder, "datasets", "ls")
+    for name in ("luotuo", "alpaca-zh", "coig", "coig-dialogs", "baike", "webtext", "curriculum", "168,886"):
+        assert name in listed
+    here = {row["id"]: row["here"] for row in json.loads(run(folder, "datasets", "ls", "--json"))}
+    assert here["curriculum"] == "made"
+    assert here["coig"] == "no"
+    assert "data/coig/" in run(folder, "datasets", "show", "coig")
+    write_raw(folder / "data", "baike", rows=4)
+    said = run(folder, "datasets", "check", "baike")
+    assert said.count("good ") == 2
+    assert "4 rows" in said
+    write_raw(folder / "data", "coig", rows=4, broken=7)
+    said = run_check(folder, "coig")
+    assert "4 rows, expected 63,532" in said
+    assert "7 unreadable rows, 6 are known" in said
+    stats = json.loads(run(folder, "datasets", "stats", "./in.jsonl", "--json"))
+    assert (stats["rows"], stats["duplicates"]) == (100, 0)
+    assert "█" in run(folder, "datasets", "stats", "./in.jsonl")
+
+
+def run_check(folder: Path, name: str) -> str:
+    argv = [sys.executable, "-m", "distill", "datasets", "check", name]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 1
+    return done.stdout
+
+
+def test_add_a_file_then_use_it_by_name(folder: Path) -> None:
+    columns = "instruction=题目,input=材料,output=答案"
+    assert "wrote sources/mine.yaml" in run(folder, "datasets", "add", "my.csv", "--id", "mine", "--columns", columns)
+    assert "mine" in run(folder, "datasets", "ls")
+    assert "good" in run(folder, "datasets", "check", "mine")
+    run(folder, "sample", "mine", "-o", "out.jsonl")
+    assert [row["source"] for row in lines(folder / "out.jsonl")] == ["mine", "mine"]
+    run(folder, "datasets", "add", "in.jsonl", "--id", "in")
+    assert json.loads(run(folder, "datasets", "show", "in", "--json"))["converter"] == "alpaca"
+    again = run(folder, "datasets", "add", "my.csv", "--id", "mine", "--columns", columns, code=2)
+    assert "sources/mine.yaml exists already" in again
+
+
+FAULTS: list[tuple[tuple[str, ...], str]] = [
+    (("sample", "./in.jsonl"), "-o is needed"),
+    (("sample", "-o", "x.jsonl"), "name a source or a file"),
+    (("sample", "coigg", "-o", "x.jsonl"), "(did you mean 'coig'?)"),
+    (("sample", "baike", "-o", "x.jsonl"), "put it at data/baike/baike_qa_train.json"),
+    (("sample", "./none.jsonl", "-o", "x.jsonl"), "no file"),
+    (("sample", "./in.jsonl", "--rows", "101", "-o", "x.jsonl"), "has 100 rows to draw from"),
+    (("sample", "./in.jsonl", "--row", "1", "-o", "x.jsonl"), "(did you mean '--rows'?)"),
+    (("sample", "./in.jsonl", "-o", "in.jsonl"), "in.jsonl exists already"),
+    (("sample", "./my.csv", "-o", "x.jsonl"), "--columns instruction=title,output=answer"),
+    (("sample", "./my.csv", "--columns", "title", "-o", "x.jsonl"), "must look like"),
+    (("sample", "./in.jsonl", "--where", "star", "-o", "x.jsonl"), "'field op value'"),
+    (("sample", "--mix", "demmo", "-o", "x.jsonl"), "(did you mean 'demo'?)"),
+    (("sample", "--mix", "demo", "--rows", "5", "-o", "x.jsonl"), "--rows is said in a mix's recipe"),
+    (("sample", "--mix", "demo", "./in.jsonl", "-o", "x.jsonl"), "cannot be added"),
+    (("sample", "--mix", "mini_luotuo", "-o", "x.jsonl"), "also missing: alpaca-zh/"),
+    (("datasets", "lst"), "(did you mean 'ls'?)"),
+    (("datasets", "show", "cog"), "(did you mean 'coig'?)"),
+    (("datasets", "card", "demoo"), "(did you mean 'demo'?)"),
+    (("datasets", "add", "my.csv", "--id", "a b", "--columns", "output=答案"), "letters, digits"),
+    (("datasets", "add", "my.csv", "--id", "mine"), "--columns"),
+]
+
+
+@pytest.mark.parametrize(("argv", "sentence"), FAULTS, ids=[" ".join(argv) for argv, _ in FAULTS])
+def test_a_mistake_ends_in_one_sentence(folder: Path, argv: tuple[str, ...], sentence: str) -> None:
+    assert sentence in run(folder, *argv, code=2)
+    assert not (folder / "x.jsonl").exists()
+    assert not (folder / "sources").exists() or not list((folder / "sources").iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_ends_in_one_sentence(folder: Path) -> None:
+    (folder / "out.jsonl.part").symlink_to("/dev/full")
+    said = run(folder, "sample", "--mix", "demo", "-o", "out.jsonl", code=2)
+    assert "no space left on the disk while writing out.jsonl" in said
+    assert not (folder / "out.jsonl").exists()
+
+
+def test_help_is_quick_and_names_the_examples(folder: Path) -> None:
+    assert "distill sample webtext" in run(folder, "sample", "--help")
+    for action in ("ls", "show", "check", "add", "stats", "card"):
+        assert "usage: distill datasets " + action in run(folder, "datasets", action, "--help")
+    code = "import sys, distill.commands.sample, distill.commands.datasets; print([m for m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not [name for name in ("'torch'", "'pandas'", "'pyarrow'", "'datasets'", "'rich'") if name in loaded]
