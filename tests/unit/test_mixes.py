@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +298,11 @@ def test_the_effective_licence_names_the_parts() -> None:
     known["coig"].licence.spdx = "CC-BY-SA-4.0"
     assert effective_licence({"coig": known["coig"]})["share_alike"] == ["coig"]
     assert effective_licence({"curriculum": known["curriculum"]})["summary"].startswith("no part forbids")
+
+
+def test_the_recipe_in_the_docs_loads() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    start = page.index("    name: my_mix")
+    Path("docs.yaml").write_text(textwrap.dedent(page[start : page.index("\n\n", start)]))
+    wanted = load_mix("docs.yaml").wanted()
+    assert wanted == {"coig": 2000, "alpaca-zh": 5250, "webtext": 2250, "./my.csv": 500}
