@@ -118,6 +118,8 @@ class BatchPlan:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[tuple[list[int], float]]:
+        if self.position >= len(self):  # the loader need not ask for the end of an epoch it has counted out
+            self.epoch, self.position = self.epoch + 1, 0
         batches = self.order(self.epoch)
         group = self.accumulate * self.world
         tokens = [int(self.supervised[b].sum()) for b in batches]
@@ -127,7 +129,6 @@ class BatchPlan:
             first = (at // group) * group
             last = min(first + group, len(self) * self.world)
             yield batches[at % len(batches)].tolist(), float(max(sum(tokens[first:last]), 1))
-        self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
         """Where the sampler stands."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from data_gen.progress import Progress
+from distill.quiet import quiet_transformers
 
 
 class TrainingProgress(Callback):
@@ -102,6 +108,49 @@ class RandomState(Callback):
         random.setstate((version, tuple(internal), gauss))
 
 
+class StopPolitely(Callback):
+    """The first Ctrl-C (or SIGTERM) lets the optimizer step end, saves `last.ckpt` and stops; the second one kills."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Only the main thread may listen to signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(number, self.before.get(number) or signal.SIG_DFL)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stop where a checkpoint resumes exactly: not in the middle of an accumulated step."""
+        if self.asked and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            # Lightning counts a batch as completed only after this hook; without it a resumed run repeats its number.
+            trainer.fit_loop.epoch_loop.batch_progress.increment_completed()
+            trainer.fit_loop.epoch_loop._batches_that_stepped += 1
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+            raise KeyboardInterrupt
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before.clear()
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints appear whole or not at all, whenever the process is killed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside the target, then rename."""
+        part = f"{path}.part"
+        super().save_checkpoint(checkpoint, part, storage_options)
+        os.replace(part, path)
+
+
 class RunFolder(Callback):
     """Leaves `student/`, a ready Hugging Face folder of the best weights, in the run folder when training is done."""
 
@@ -125,16 +174,31 @@ class RunFolder(Callback):
             state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
             own = {k.removeprefix("student."): v for k, v in state.items() if k.startswith("student.")}
             pl_module.student.load_state_dict(own)
-        save_student(pl_module.student, pl_module.tokenizer, Path(trainer.default_root_dir) / "student")
+        folder = Path(trainer.default_root_dir)
+        save_student(pl_module.student, pl_module.tokenizer, folder / "student")
+        (folder / "complete.json").write_text(json.dumps(_goal(trainer)), encoding="utf-8")
+
+
+def _goal(trainer: Any) -> dict[str, int | None]:
+    return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
+
+
+def is_complete(trainer: Any) -> bool:
+    """Whether the run folder holds a student that was trained to the end the trainer has now."""
+    done = Path(trainer.default_root_dir) / "complete.json"
+    return done.is_file() and json.loads(done.read_text(encoding="utf-8")) == _goal(trainer)
 
 
 def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
     """Write under a temporary name, then rename: a half-written student is never taken for a whole one."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
+    quiet_transformers()
     student.config.use_cache = True
     student.save_pretrained(part, safe_serialization=True)
     tokenizer.save_pretrained(part)
+    for file in part.iterdir():
+        file.chmod(0o644)  # safetensors writes 0600
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 
@@ -149,4 +213,4 @@ def default_callbacks(has_validation: bool) -> list[pl.Callback]:
         save_last=True,
         save_top_k=1,
     )
-    return [TrainingProgress(), RandomState(), RunFolder(), checkpoint]
+    return [TrainingProgress(), RandomState(), StopPolitely(), RunFolder(), checkpoint]

@@ -69,13 +69,15 @@ def run(verb: str, rest: list[str]) -> int:
     """Import the verb's module and call it; user errors become a sentence on stderr and exit code 2."""
     # A hub is asked only when a hub id is given; telemetry never.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     module, function = VERBS[verb][0].split(":")
     try:
         handler = getattr(import_module(module), function)
         code = handler([verb, *rest]) if module == "distill.fit" else handler(rest)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; the same 'distill {verb}' command goes on from here", file=sys.stderr)
+        print(f"\ninterrupted; run the same 'distill {verb}' command again to go on", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 import pytorch_lightning as pl
-from torchdata.stateful_dataloader import StatefulDataLoader
+import torch
+from torch.utils.data import DataLoader
 
 from data_gen.records import Record, read_records
 from data_gen.templates import get_template
@@ -84,6 +85,8 @@ class InstructionData(pl.LightningDataModule):
         self.max_length, self.question_share, self.seed, self.limit = max_length, question_share, seed, limit
         self.records: dict[str, list[Record]] = {}
         self.rows: dict[str, EncodedRows] = {}
+        self.plan: BatchPlan | None = None
+        self._resume_at: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
         """Read and encode what the stage needs, once."""
@@ -142,30 +145,45 @@ class InstructionData(pl.LightningDataModule):
             records.append(record)
         return records
 
-    def train_dataloader(self) -> StatefulDataLoader:
-        """Shuffled by the seed; resumes in the middle of an epoch."""
-        trainer: Any = self.trainer
-        rows = self.rows["train"]
-        plan = BatchPlan(
-            rows.student.lengths, rows.student.supervised_counts, self.batch_size, seed=self.seed,
-            accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, world=trainer.world_size,
-        )  # fmt: skip
-        return StatefulDataLoader(rows, sampler=plan, batch_size=None)  # type: ignore[arg-type]
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled by the seed; a resumed run goes on in the middle of an epoch."""
+        self.plan = self._plan("train", self.batch_size, self.seed)
+        if self._resume_at is not None:
+            self.plan.load_state_dict(self._resume_at)
+            self._resume_at = None
+        return _loader(self.rows["train"], self.plan)
 
-    def val_dataloader(self) -> StatefulDataLoader | list:
+    def val_dataloader(self) -> DataLoader | list:
         """Every row once, by length."""
         if "val" not in self.rows:
             return []
+        return _loader(self.rows["val"], self._plan("val", self.val_batch_size, None))
+
+    def _plan(self, part: str, batch_size: int, seed: int | None) -> BatchPlan:
         trainer: Any = self.trainer
-        rows = self.rows["val"]
-        plan = BatchPlan(
-            rows.student.lengths, rows.student.supervised_counts, self.val_batch_size, seed=None,
-            rank=trainer.global_rank, world=trainer.world_size,
+        side = self.rows[part].student
+        return BatchPlan(
+            side.lengths, side.supervised_counts, batch_size, seed=seed,
+            accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, world=trainer.world_size,
         )  # fmt: skip
-        return StatefulDataLoader(rows, sampler=plan, batch_size=None)  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in the order of rows the run stands; Lightning puts it into the checkpoint."""
+        return self.plan.state_dict() if self.plan is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Kept until the loader is made. (A stateful loader would be filled too late: the schedule needs its length
+        before Lightning restores loops.)
+        """
+        self._resume_at = state_dict or None
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
+
+
+def _loader(rows: EncodedRows, plan: BatchPlan) -> DataLoader:
+    # Its own generator: a loader draws a seed at each epoch, which must not shift the run's random state.
+    return DataLoader(rows, sampler=plan, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
 
 def _listed(files: str | list[str] | None) -> list[str]:

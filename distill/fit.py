@@ -10,7 +10,6 @@ the last checkpoint, or says that the run is complete.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import warnings
@@ -39,7 +38,7 @@ def main(argv: list[str]) -> int:
     if cli.complete:
         print(f"{cli.folder} is complete: {cli.folder / 'student'}; delete the folder to train again", file=sys.stderr)
         return 0
-    if getattr(cli.trainer, "interrupted", False):
+    if cli.interrupted:
         print(f"\nstopped; the same command goes on from {cli.folder / 'checkpoints'}", file=sys.stderr)
         return 130
     if argv[0] == "fit":
@@ -51,28 +50,37 @@ def _quiet() -> None:
     """Lightning's own chatter hides what matters; warnings of third parties are not the user's to act on."""
     import logging
 
+    from distill.quiet import quiet_transformers
+
+    quiet_transformers()
+
     warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch|torchdata)\..*")
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        logger = logging.getLogger(name)
+        logger.addFilter(lambda record: record.levelno >= logging.ERROR)
+        logger.setLevel(logging.ERROR)
+        for child in ("utilities.rank_zero", "utilities.seed"):
+            logging.getLogger(f"{name}.{child}").setLevel(logging.ERROR)
 
 
 def _sentence(message: str) -> str:
     """jsonargparse's report, in one sentence with the nearest valid name."""
     text = " ".join(message.split())
-    unknown = re.search(r"(?:Key|Option|Group) '([\w.\-]+)' is not accepted|Unrecognized arguments: (--[\w.\-]+)", text)
-    if unknown:
-        return _unknown_key((unknown.group(1) or unknown.group(2)).lstrip("-"))
+    unknown = re.search(r"(?:Key|Option|Group) '([\w.\-]+)' is not accepted", text) or re.match(
+        r"unrecognized arguments: --([\w.\-]+)", text, re.IGNORECASE
+    )
     parser = re.match(r'Parser key "([\w.\-]+)": (.*)', text)
-    if parser:
-        detail = re.split(r"\. Got value|- Parser key|Subclass types|Problem with given class_path", parser.group(2))[0]
-        inner = re.findall(r"(?:Key|Option) '([\w.\-]+)' is not accepted", parser.group(2))
-        if inner:
-            return _unknown_key(f"{parser.group(1)}.{inner[0]}")
-        got = re.search(r"Got value: (.{1,80})", text)
-        return f"{parser.group(1)}: {detail.strip()}" + (f" (got {got.group(1).strip()})" if got else "")
-    return text
+    if unknown:
+        return _unknown_key(f"{parser.group(1)}.{unknown.group(1)}" if parser else unknown.group(1))
+    if not parser:
+        return text
+    key, detail = parser.groups()
+    expected = re.findall(r"Expected an? (<class '\w+'>|[\w ]+?)(?= - |\. Got| Given|$)", detail)
+    kinds = [k.removeprefix("<class '").removesuffix("'>") for k in expected]
+    got = re.search(r"(?:Got value|Given value): (.{1,80})", detail)
+    if kinds and got:
+        return f"{key}: expected {' or '.join(k for k in kinds if k != 'NoneType')}, got {got.group(1).strip()!r}"
+    return f"{key}: {detail[:300]}"
 
 
 def _unknown_key(key: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from distill import callbacks
 from distill.data import InstructionData
@@ -17,10 +18,39 @@ from distill.fit import check_run_folder, processor_precision
 from distill.module import Distiller
 
 
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+class ExactArgumentParser(LightningArgumentParser):
+    """Takes no abbreviations: a mistyped option is an error, not its neighbour."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+
+class ResumingCSVLogger(CSVLogger):
+    """Goes on with the rows that an earlier part of the run has written; Lightning's starts over."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer, with the earlier rows in place."""
+        if self._experiment is None:
+            file = Path(self.log_dir) / "metrics.csv"
+            before = file.read_text(encoding="utf-8") if file.is_file() else ""
+            writer = super().experiment
+            if before:
+                file.write_text(before, encoding="utf-8")
+                writer.metrics_keys = before.split("\n", 1)[0].strip().split(",")
+        return self._experiment
+
+
 class DistillCLI(LightningCLI):
     """Adds the run folder's rules to LightningCLI."""
 
     complete = False
+    interrupted = False
 
     @classmethod
     def from_argv(cls, argv: list[str]) -> DistillCLI:
@@ -29,6 +59,7 @@ class DistillCLI(LightningCLI):
             Distiller,
             InstructionData,
             args=argv,
+            parser_class=ExactArgumentParser,
             save_config_callback=None,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "default_env": False},
@@ -54,11 +85,12 @@ class DistillCLI(LightningCLI):
         root = Path(config["default_root_dir"] or "runs/fit")
         logs = root / "logs"
         if config["logger"] is None:
-            config["logger"] = [CSVLogger(str(logs), name="", version="csv"), TensorBoardLogger(str(logs), name="", version="tensorboard")]  # fmt: skip
+            config["logger"] = [ResumingCSVLogger(str(logs), name="", version="csv"), TensorBoardLogger(str(logs), name="", version="tensorboard")]  # fmt: skip
         if config["precision"] is None:
             config["precision"] = processor_precision()
+        config["plugins"] = [callbacks.AtomicCheckpointIO(), *_listed(config["plugins"])]
         has_validation = bool(self.datamodule.files["val"])
-        config["callbacks"] = [*callbacks.default_callbacks(has_validation), *(config["callbacks"] or [])]
+        config["callbacks"] = [*callbacks.default_callbacks(has_validation), *_listed(config["callbacks"])]
         for callback in config["callbacks"]:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str((root / "checkpoints").resolve())
@@ -70,7 +102,7 @@ class DistillCLI(LightningCLI):
         last = check_run_folder(self.folder, resolved)
         if last is not None and self.config_init["fit"]["ckpt_path"] is None:
             self.config_init["fit"]["ckpt_path"] = str(last)
-        self.complete = (self.folder / "student").is_dir() and self._reached(last)
+        self.complete = last is not None and callbacks.is_complete(self.trainer)
         if self.trainer.is_global_zero and not self.complete:
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / "recipe.yaml.part"
@@ -79,16 +111,9 @@ class DistillCLI(LightningCLI):
 
     def fit(self, model: Any, **kwargs: Any) -> None:
         """Train, unless the run is complete."""
-        if not self.complete:
+        if self.complete:
+            return
+        try:
             self.trainer.fit(model, **kwargs)
-
-    def _reached(self, last: Path | None) -> bool:
-        """Whether the last checkpoint already stands at the end that the recipe asks for."""
-        if last is None:
-            return False
-        import torch
-
-        state = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
-        steps, epochs = self.trainer.max_steps, self.trainer.max_epochs
-        done_epochs = state["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
-        return (0 < steps <= state["global_step"]) or (epochs is not None and 0 < epochs <= done_epochs)
+        except SystemExit:  # Lightning's way out after Ctrl-C
+            self.interrupted = True

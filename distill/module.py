@@ -68,8 +68,8 @@ class Distiller(pl.LightningModule):
         if path is None:
             raise DistillError("model.tokenizer is missing: name the student's tokenizer folder or hub id")
         self.tokenizer = load_tokenizer(path)
-        self.student_view = ByteView(self.tokenizer)
         self.student = build_student(student, self.tokenizer, seed=seed)
+        self.student_view = ByteView(self.tokenizer)
         self.student.config.use_cache = False
         if attention:
             self.student.set_attn_implementation(attention)
@@ -167,7 +167,9 @@ class Distiller(pl.LightningModule):
         from distill.answers import answer_records
 
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        return answer_records(self.student, self.student_view, data.template, [data.records["val"][r] for r in batch.rows])
+        return answer_records(
+            self.student, self.student_view, data.template, [data.records["val"][r] for r in batch.rows]
+        )
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW, decay on matrices only, with warm-up and the schedule counted in optimizer steps."""

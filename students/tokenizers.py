@@ -34,7 +34,7 @@ def load_tokenizer(path: str | Path) -> Any:
     folder = Path(path)
     if folder.is_dir():
         _refuse_unnamed_wordpiece(folder)
-    elif folder.suffix or str(path).startswith((".", "/")):
+    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         raise StudentError(f"no tokenizer folder {path}; give a folder with tokenizer.json, vocab.txt or a hub id")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)

@@ -98,7 +98,7 @@ class SignalTeacher(Protocol):
     tokenizer: Any
     vocab_id: str
 
-    def to(self, device: Any) -> SignalTeacher: ...
+    def to(self, device: Any) -> Any: ...
 
     def signal(
         self,
