@@ -15,7 +15,7 @@ from itertools import pairwise
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 480, 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 468, 12, 230
+LEFT, RIGHT, TOP, BOTTOM = 52, 460, 12, 230
 """Where the plot stands inside the picture"""
 COLOURS = 8
 LARGEST = 1e15

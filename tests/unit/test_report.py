@@ -323,9 +323,9 @@ def test_the_verb(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_path_golden() -> None:
     points = [(0, 4.0), (10, 2.0), (20, 1.0)]
-    assert path(points, Axis(0, 20, 52, 468), Axis(1, 4, 230, 12)) == "M52,12L260,157.3L468,230"
+    assert path(points, Axis(0, 20, 52, 460), Axis(1, 4, 230, 12)) == "M52,12L256,157.3L460,230"
     svg = line_chart([Series("kd-0", 1, points)], "loss", "step")
-    assert '<g class="k1"><title>kd-0</title><path class="line" d="M52,12L260,157.3L468,230"/>' in svg
+    assert '<g class="k1"><title>kd-0</title><path class="line" d="M52,12L256,157.3L460,230"/>' in svg
     assert line_chart([Series("x", 0, [(1, float("nan"))])], "loss", "step") == ""
 
 
