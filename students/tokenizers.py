@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -200,19 +201,35 @@ def _prefix_ids(tokenizer: Any) -> list[int]:
 
 
 def train_wordpiece(texts: Iterable[str], size: int, folder: str | Path, *, lowercase: bool = False) -> Any:
-    """A BERT-style tokenizer of at most `size` entries, learnt from texts and saved to `folder`; ends with [SEP]."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    """A BERT-style tokenizer of at most `size` entries, learnt from texts and saved to `folder`; ends with [SEP].
 
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    As in BERT-Chinese: every character, its `##` form for letters and digits, then the most frequent Latin words. Counted
+    here, because the trainer of `tokenizers` gives another vocabulary in every process.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=lowercase
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
-    backend.train_from_iterator(texts, trainer)
+    characters: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    for text in texts:
+        text = text.lower() if lowercase else text
+        characters.update(text)
+        words.update(re.findall(r"[A-Za-z]{2,}", text))
+    known = [c for c, _ in sorted(characters.items(), key=_by_count) if not c.isspace()]
+    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *known]
+    entries += [f"##{c}" for c in known if c.isalnum() and c.isascii()]
+    entries += [w for w, _ in sorted(words.items(), key=_by_count)]
+    backend.model = models.WordPiece({entry: n for n, entry in enumerate(entries[:size])}, unk_token="[UNK]")
     return _save(backend, folder, pad_token="[PAD]", unk_token="[UNK]", eos_token="[SEP]", mask_token="[MASK]")
+
+
+def _by_count(pair: tuple[str, int]) -> tuple[int, str]:
+    return -pair[1], pair[0]
 
 
 def train_byte_bpe(texts: Iterable[str], size: int, folder: str | Path) -> Any:
@@ -234,7 +251,7 @@ def train_byte_bpe(texts: Iterable[str], size: int, folder: str | Path) -> Any:
 
 
 def train_sentencepiece_bpe(texts: Iterable[str], size: int, folder: str | Path) -> Any:
-    """A LLaMA-style BPE of `size` entries: U+2581, single digits, bytes for what it does not know; saved to `folder`."""
+    """A LLaMA-style BPE of `size` entries: U+2581, single digits, bytes for the unknown; saved to `folder`."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     backend = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
