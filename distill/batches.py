@@ -120,6 +120,8 @@ class BatchPlan:
     def __iter__(self) -> Iterator[tuple[list[int], float]]:
         if self.position >= len(self):  # the loader need not ask for the end of an epoch it has counted out
             self.epoch, self.position = self.epoch + 1, 0
+        elif self.seed is None:  # validation may have been cut short; it always starts at the beginning
+            self.position = 0
         batches = self.order(self.epoch)
         group = self.accumulate * self.world
         tokens = [int(self.supervised[b].sum()) for b in batches]

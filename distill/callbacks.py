@@ -159,7 +159,7 @@ class RunFolder(Callback):
     """
 
     def __init__(self) -> None:
-        self.seconds, self.since = 0.0, time.monotonic()
+        self.seconds, self.since, self.total = 0.0, time.monotonic(), sys.maxsize
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds of training so far."""
@@ -180,12 +180,18 @@ class RunFolder(Callback):
         """The template's name and the data's manifest, for export and chat."""
         if not trainer.is_global_zero:
             return
+        self.total = int(trainer.estimated_stepping_batches)
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "template.txt").write_text(trainer.datamodule.template.name + "\n", encoding="utf-8")
         manifest = Path(trainer.datamodule.files["train"][0]).with_suffix(".manifest.json")
         if manifest.is_file():
             shutil.copyfile(manifest, folder / "data_manifest.json")
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """The last step is validated too, wherever `val_check_interval` falls: Lightning does so when asked to stop."""
+        if trainer.global_step >= self.total:
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Best weights by validation when there was one, otherwise the last."""
@@ -209,6 +215,8 @@ def _goal(trainer: Any) -> dict[str, int | None]:
 def is_complete(trainer: Any) -> bool:
     """Whether the run folder holds a student that was trained to the end the trainer has now."""
     done = Path(trainer.default_root_dir) / "complete.json"
+    if not (done.parent / "student").is_dir():
+        return False
     return done.is_file() and _goal(trainer).items() <= json.loads(done.read_text(encoding="utf-8")).items()
 
 

@@ -20,11 +20,12 @@ from distill.align import Aligner
 from distill.batches import Batch, Tokens
 from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
+from distill.kept_signals import KeptSignals
 from distill.losses import LossTerm, divergence
 from distill.schedules import learning_rate_factor
-from students.build import build_student
+from students.build import build_student, preset_names
 from students.tokenizers import ByteView, load_tokenizer
-from teachers.base import SignalTeacher, vocabulary_id
+from teachers.base import DenseSignal, SignalTeacher, vocabulary_id
 
 
 class Distiller(pl.LightningModule):
@@ -45,6 +46,7 @@ class Distiller(pl.LightningModule):
         betas: tuple[float, float] = (0.9, 0.98),
         seed: int = 0,
         attention: str | None = None,
+        keep_signals: bool = False,
     ) -> None:
         """
         Args:
@@ -62,10 +64,11 @@ class Distiller(pl.LightningModule):
             seed: decides a new student's initial weights.
             attention: sdpa, eager or another of transformers' implementations; default transformers' choice. On a CPU
                 eager is faster for rows of a few dozen tokens.
+            keep_signals: keep the teacher's hidden states of every row in memory, so that it runs in the first epoch only.
         """
         super().__init__()
         path = tokenizer or (student if isinstance(student, str) else student.get("path"))
-        if path is None:
+        if path is None or (tokenizer is None and path in preset_names()):
             raise DistillError("model.tokenizer is missing: name the student's tokenizer folder or hub id")
         self.tokenizer = load_tokenizer(path)
         self.student = build_student(student, self.tokenizer, seed=seed)
@@ -74,6 +77,7 @@ class Distiller(pl.LightningModule):
         if attention:
             self.student.set_attn_implementation(attention)
         self._teacher = teacher
+        self._kept = KeptSignals() if keep_signals else None
         self.teacher_view = ByteView(teacher.tokenizer) if teacher else None
         self.student_pad, self.teacher_pad = _pad(self.tokenizer), _pad(teacher.tokenizer) if teacher else 0
         self.aligner: Aligner | None = None
@@ -118,11 +122,17 @@ class Distiller(pl.LightningModule):
         """The teacher's DenseSignal at its own supervised positions; None without a teacher."""
         if self._teacher is None or batch.teacher is None:
             return None
+        return self._kept(batch, self.ask_teacher) if self._kept is not None else self.ask_teacher(batch)
+
+    def ask_teacher(self, batch: Batch) -> DenseSignal:
+        """Run the teacher on the batch's rows."""
+        assert self._teacher is not None
+        assert batch.teacher is not None
         layers = self.features.teacher_layers if self.features is not None else []
         side = batch.teacher
         signal = self._teacher.signal(side.ids, side.mask, side.positions, layers)
         if not torch.isfinite(signal.hidden).all():
-            raise DistillError("the teacher's hidden states are not finite: load it in float32 (dtype: float32)")
+            raise DistillError("the teacher's hidden states are not finite: load it in full precision (dtype: fp32)")
         return signal
 
     def loss_value(self, term: LossTerm, logits: Tensor, signal: Any, batch: Batch) -> Tensor:
@@ -188,6 +198,8 @@ class Distiller(pl.LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, **more: Any) -> None:
         """By norm. Done here because Lightning refuses it for a fused AdamW, though bf16 has no scaled gradients."""
+        if more.get("gradient_clip_algorithm") not in (None, "norm"):
+            raise DistillError("trainer.gradient_clip_algorithm: only 'norm' is supported")
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 

@@ -1,0 +1,52 @@
+"""Kept signals are the teacher's own, and the teacher is asked once a row."""
+
+from __future__ import annotations
+
+import torch
+
+from distill.batches import Batch, Tokens
+from distill.kept_signals import KeptSignals
+from teachers.base import DenseSignal
+
+COUNTS = {0: 2, 1: 0, 2: 3, 3: 1}
+
+
+def batch(rows: list[int]) -> Batch:
+    """Rows of length 5 with COUNTS supervised positions each."""
+    positions = torch.tensor([5 * n + k for n, row in enumerate(rows) for k in range(COUNTS[row])], dtype=torch.long)
+    tokens = Tokens(torch.zeros(len(rows), 5, dtype=torch.long), torch.ones(len(rows), 5), positions, positions)
+    return Batch(tokens, tokens, None, 1.0, 1, rows)
+
+
+def ask(asked: list[list[int]]):
+    """A teacher whose hidden state tells row and position."""
+
+    def answer(wanted: Batch) -> DenseSignal:
+        asked.append(wanted.rows)
+        hidden = torch.tensor([[10.0 * row + k] for row in wanted.rows for k in range(COUNTS[row])])
+        return DenseSignal("v", hidden, torch.ones(3, 1), None, {2: -hidden})
+
+    return answer
+
+
+def test_the_same_from_memory_in_any_order() -> None:
+    """Other groupings of the same rows get the same states; nobody is asked again."""
+    kept, asked = KeptSignals(), []
+    teacher = ask(asked)
+    for rows in ([0, 1], [2, 3]):
+        kept(batch(rows), teacher)
+    again = kept(batch([3, 1, 0, 2]), teacher)
+    assert asked == [[0, 1], [2, 3]]
+    fresh = teacher(batch([3, 1, 0, 2]))
+    torch.testing.assert_close(again.hidden, fresh.hidden)
+    torch.testing.assert_close(again.layers[2], fresh.layers[2])
+    assert again.weight is not None
+    assert again.vocab_id == "v"
+
+
+def test_a_new_row_asks_for_the_whole_batch() -> None:
+    """Half-known batches are asked as one."""
+    kept, asked = KeptSignals(), []
+    kept(batch([0]), ask(asked))
+    kept(batch([0, 2]), ask(asked))
+    assert asked == [[0], [0, 2]]
