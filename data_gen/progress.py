@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 PLAIN_EVERY_S = 10.0
 
@@ -21,8 +22,8 @@ class Progress:
         self.note = ""
         self._start = self._last = time.monotonic()
         self._at_start = done
-        self._bar = None
-        self._task = None
+        self._bar: Any = None
+        self._task: Any = None
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():

@@ -8,9 +8,9 @@ For every supervised student token there is a target: masses on *sets* of studen
 3. Inside a teacher token (the student is finer), the teacher's distribution is conditioned on the bytes already said.
 4. EOS answers EOS. Mass that is in no set is one more class: the student entries that are in no set either.
 
-The loss is the Kullback-Leibler divergence between what both can say, sum m log(m / Q(S)) with Q(S) the student's mass on
-a set: it never punishes the right student, and with one-member sets it is plain forward KL. What depends on the texts
-alone, the plan, is made once a row; a step only gathers.
+The loss is the Kullback-Leibler divergence between what both can say, sum m log(m / Q(S)) with Q(S) the student's mass
+on a set: it never punishes the right student, and with one-member sets it is plain forward KL. What depends on the
+texts alone, the plan, is made once a row; a step only gathers.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Aligner:
             for j, path in plan.paths:
                 spent.append((place[j], path[0]))
                 self._share_out(row0 + j, source0 + int(plan.teacher_at[j]), path, steps, prefixes, follow)
-            shared.append(plan.shared + [row0, source0])
+            shared.append(plan.shared + np.array([row0, source0]))
             row0, source0 = row0 + len(plan.teacher_at), source0 + plan.teacher_tokens
         pairs, spent_at = _table(shared, 2), _table([np.array(spent, dtype=np.int64).reshape(-1, 2)], 2)
         return PlanBatch(

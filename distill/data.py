@@ -65,7 +65,8 @@ class InstructionData(pl.LightningDataModule):
         Args:
             train: JSONL files (or JSON arrays) of records to train on.
             val: the same for validation; bits per character of it choose the best checkpoint.
-            template: how a record is put into words for the student: qa, alpaca, llama-x, chinese-alpaca, chatml, llama2.
+            template: how a record is put into words for the student: qa, alpaca, llama-x, chinese-alpaca, chatml or
+                llama2.
             teacher_template: the same for the teacher; default the student's.
             batch_size: rows a batch, on each device.
             val_batch_size: rows a batch in validation; default twice `batch_size`.
@@ -138,7 +139,7 @@ class InstructionData(pl.LightningDataModule):
         return rows
 
     def _read(self, file: str) -> list[Record]:
-        records = []
+        records: list[Record] = []
         for record in read_records(file):
             if self.limit is not None and len(records) >= self.limit:
                 break

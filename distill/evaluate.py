@@ -4,9 +4,9 @@
     distill eval runs/sft/student runs/kd/student --data heldout.jsonl --teacher teachers/embedded --json scores.json
 
 - *exact match*: the greedy answer is the row's, outer space, a closing full stop and full-width forms aside;
-- *bits per character*: -log2 of the likelihood of the response's tokens and the end token, over the response's characters.
-  Models with different tokenizers compare, as long as nothing is lost: characters a tokenizer has no entry for are
-  counted and reported;
+- *bits per character*: -log2 of the likelihood of the response's tokens and the end token, over the response's
+  characters. Models with different tokenizers compare, as long as nothing is lost: characters a tokenizer has no entry
+  for are counted and reported;
 - *teacher agreement*: share of rows on which the greedy answer is the teacher's.
 """
 

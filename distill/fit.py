@@ -93,7 +93,7 @@ def _unknown_key(key: str) -> str:
 
     sections = {"model": Distiller, "data": InstructionData, "trainer": Trainer}
     names = [*sections, "seed_everything", "ckpt_path", "config", "print_config"]
-    names += [f"{s}.{p}" for s, c in sections.items() for p in inspect.signature(c.__init__).parameters if p != "self"]
+    names += [f"{s}.{p}" for s, c in sections.items() for p in inspect.signature(c).parameters]
     return f"unknown key {key!r}{nearest(key, names)}"
 
 

@@ -85,7 +85,10 @@ class DistillCLI(LightningCLI):
         root = Path(config["default_root_dir"] or "runs/fit")
         logs = root / "logs"
         if config["logger"] is None:
-            config["logger"] = [ResumingCSVLogger(str(logs), name="", version="csv"), TensorBoardLogger(str(logs), name="", version="tensorboard")]  # fmt: skip
+            config["logger"] = [
+                ResumingCSVLogger(str(logs), name="", version="csv"),
+                TensorBoardLogger(str(logs), name="", version="tensorboard"),
+            ]
         if config["precision"] is None:
             config["precision"] = processor_precision()
         config["plugins"] = [callbacks.AtomicCheckpointIO(), *_listed(config["plugins"])]

@@ -1,8 +1,8 @@
 """Divergences between a teacher's and a student's distribution at one position: pure functions, one a loss.
 
 Every function takes log-probabilities of both over the same classes, `(tokens, classes)`, and returns a value a token,
-`(tokens,)`. p is the teacher, q the student. Temperature, its square and the mean over tokens are applied by the caller,
-once and for every loss alike (`weighted`).
+`(tokens,)`. p is the teacher, q the student. Temperature and its square are applied once and for every loss alike
+(`divergence`), the mean over tokens by the caller.
 
 Adding a loss: one function, one line in LOSSES.
 """

@@ -79,7 +79,7 @@ class VocabularySets:
         return text
 
     def _sort_student(self) -> None:
-        """`order` (sorted) student ids and their `keys`, teacher tokenizations; entries no text produces are left out."""
+        """`order` (sorted) student ids and their `keys`, teacher tokenizations; without entries no text produces."""
         entries = [(u, b) for u, b in enumerate(self.student.entries) if b and u != self.student.eos_id]
         entries = [(u, b) for (u, b), ok in zip(entries, self._reachable(entries), strict=True) if ok]
         keys = list(zip(self._encode_bytes(self.teacher, [b for _, b in entries]), entries, strict=True))

@@ -203,8 +203,8 @@ def _prefix_ids(tokenizer: Any) -> list[int]:
 def train_wordpiece(texts: Iterable[str], size: int, folder: str | Path, *, lowercase: bool = False) -> Any:
     """A BERT-style tokenizer of at most `size` entries, learnt from texts and saved to `folder`; ends with [SEP].
 
-    As in BERT-Chinese: every character, its `##` form for letters and digits, then the most frequent Latin words. Counted
-    here, because the trainer of `tokenizers` gives another vocabulary in every process.
+    As in BERT-Chinese: every character, its `##` form for letters and digits, then the most frequent Latin words.
+    Counted here, because the trainer of `tokenizers` gives another vocabulary in every process.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 

@@ -35,7 +35,8 @@ class Answer:
         self.path = Path(instructions)
         self.template = get_template(template)
         self.temperature, self.top_p, self.max_tokens, self.seed = temperature, top_p, max_tokens, seed
-        self.total = sum(1 for _ in read_tasks(self.path))  # also finds every bad row before anything is paid
+        # Counting also finds every bad row before anything is paid.
+        self.total: int | None = sum(1 for _ in read_tasks(self.path))
         if not self.total:
             raise DataError(f"{self.path} holds no instructions")
         self.settings: dict[str, Any] = {

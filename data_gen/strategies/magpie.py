@@ -22,7 +22,7 @@ class Magpie:
 
     name = "magpie"
     per_request = 1
-    total = None
+    total: int | None = None
 
     def __init__(
         self,

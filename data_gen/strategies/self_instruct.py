@@ -69,7 +69,7 @@ class SelfInstruct:
     """Endless requests for `tasks_per_request` new tasks each."""
 
     name = "self_instruct"
-    total = None
+    total: int | None = None
 
     def __init__(
         self,

@@ -107,7 +107,7 @@ def test_settings_that_are_none(settings: dict[str, object], says: str) -> None:
 def test_filters_are_pure() -> None:
     before = GOOD.to_dict()
     for name, check in FILTERS.items():
-        options = {"seen": set()} if name == "duplicate" else {}
+        options: dict[str, set[str]] = {"seen": set()} if name == "duplicate" else {}
         assert check(GOOD, **options) == check(GOOD, **options)
     assert GOOD.to_dict() == before
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -112,21 +113,19 @@ def test_the_hash_covers_what_decides_and_nothing_else() -> None:
         request_hash("m", replace(base, prompt="other"), local=False),
     }
     assert len(same) == 1
+    changes: tuple[dict[str, Any], ...] = (
+        {"messages": [{"role": "user", "content": "问？"}]},
+        {"max_tokens": 11},
+        {"temperature": 0.6},
+        {"top_p": 1.0},
+        {"seed": 2},
+        {"stop": []},
+    )
     others = [
         request_hash("n", base, local=False),
         request_hash("m", base, local=True),
         request_hash("m", replace(base, prompt="other"), local=True),
-        *(
-            request_hash("m", replace(base, **change), local=False)
-            for change in (
-                {"messages": [{"role": "user", "content": "问？"}]},
-                {"max_tokens": 11},
-                {"temperature": 0.6},
-                {"top_p": 1.0},
-                {"seed": 2},
-                {"stop": []},
-            )
-        ),
+        *(request_hash("m", replace(base, **change), local=False) for change in changes),
     ]
     assert len(same.union(others)) == 1 + len(others)
     assert same == {"f183a1b2bbcdfdf0eb43e68c68f4a906"}  # as older journals have it
