@@ -101,7 +101,7 @@ def test_ctrl_c_says_how_to_go_on() -> None:
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=20)
         assert run.returncode == 130
-        assert "the same 'distill generate' command goes on from here" in err
+        assert "run the same 'distill generate' command again to go on" in err
         assert "Traceback" not in err
         assert len(rows("out.jsonl.journal")) == server.answered.total() < 200  # what was in flight was kept
         assert main(arguments(server)) == 0
