@@ -41,6 +41,7 @@ def _json_fault(text: bytes, error: ValueError) -> str:
 
 
 def writable(value: Any) -> bool:
+    """Whether a value can be written as UTF-8 JSON: a lone surrogate cannot."""
     try:
         orjson.dumps(value)
     except TypeError:  # a lone surrogate, or a number beyond 64 bits
@@ -52,6 +53,7 @@ def writable(value: Any) -> bool:
 
 
 def json_lines(path: Path, tally: Tally) -> Iterator[Row]:
+    """Rows of JSON lines; a line that is none goes to the tally, with its number."""
     with open_bytes(path) as file:
         for number, line in enumerate(file, 1):
             raw = (line.removeprefix(BOM) if number == 1 else line).rstrip(b"\r\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from distill.batches import Batch, Tokens
@@ -18,7 +20,7 @@ def batch(rows: list[int]) -> Batch:
     return Batch(tokens, tokens, None, 1.0, 1, rows)
 
 
-def ask(asked: list[list[int]]):
+def ask(asked: list[list[int]]) -> Callable[[Batch], DenseSignal]:
     """A teacher whose hidden state tells row and position."""
 
     def answer(wanted: Batch) -> DenseSignal:
@@ -31,7 +33,7 @@ def ask(asked: list[list[int]]):
 
 def test_the_same_from_memory_in_any_order() -> None:
     """Other groupings of the same rows get the same states; nobody is asked again."""
-    kept, asked = KeptSignals(), []
+    kept, asked = KeptSignals(), list[list[int]]()
     teacher = ask(asked)
     for rows in ([0, 1], [2, 3]):
         kept(batch(rows), teacher)
@@ -46,7 +48,7 @@ def test_the_same_from_memory_in_any_order() -> None:
 
 def test_a_new_row_asks_for_the_whole_batch() -> None:
     """Half-known batches are asked as one."""
-    kept, asked = KeptSignals(), []
+    kept, asked = KeptSignals(), list[list[int]]()
     kept(batch([0]), ask(asked))
     kept(batch([0, 2]), ask(asked))
     assert asked == [[0], [0, 2]]

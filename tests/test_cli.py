@@ -1,0 +1,129 @@
+"""The one door: `distill VERB`, its help, its exit codes, its manners."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from distill import cli
+from distill.cli import VERBS, main
+from distill.errors import DistillError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("argv", [[], ["-h"], ["--help"], ["help"]])
+def test_help_lists_every_verb(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    for verb, (_, text) in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(text)}$", out, re.MULTILINE)
+
+
+def test_examples_of_help_name_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Verbs, recipes and sources in the examples exist."""
+    from data_gen.registry import load_registry
+    from distill.commands.recipes import find_recipes
+
+    main(["--help"])
+    examples = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  distill ")]
+    assert examples
+    for words in examples:
+        assert words[1] in VERBS
+        if words[1] == "sample":
+            assert words[2] in load_registry()
+        if words[1:3] == ["recipes", "cp"]:
+            assert words[3] in find_recipes()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"minituo {project['version']}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_there(verb: str) -> None:
+    module, function = VERBS[verb][0].split(":")
+    handler = getattr(import_module(module), function)
+    assert list(inspect.signature(handler).parameters) == ["argv"]
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (path, _) in VERBS.items() if path != "distill.fit:main"])
+def test_every_option_is_described(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main([verb, "--help"])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    assert code == 0
+    assert f"distill {verb}" in capsys.readouterr().out
+
+
+def test_console_scripts_are_these_functions() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert set(scripts) == {"distill", "generate-instructions", "sample-dataset"}
+    for path in scripts.values():
+        module, function = path.split(":")
+        assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize(("script", "verb"), [("generate_instructions", "generate"), ("sample_dataset", "sample")])
+def test_the_other_scripts_are_verbs(
+    script: str, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script, "--rowz", "3"])
+    with pytest.raises(SystemExit) as stop:
+        getattr(cli, script)()
+    assert stop.value.code == 2
+    assert f"distill {verb}: unrecognized arguments: --rowz" in capsys.readouterr().err
+
+
+def test_errors_for_the_user_are_sentences_and_bugs_are_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Handler:
+        error: BaseException
+
+        def __call__(self, argv: list[str]) -> int:
+            raise self.error
+
+    handler = Handler()
+    monkeypatch.setattr("distill.report.main", handler)
+    for error, code, said in (
+        (DistillError("one\n  sentence"), 2, "distill: one sentence\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x.jsonl"),
+            2,
+            "distill: No such file or directory: x.jsonl\n",
+        ),
+        (OSError(28, "No space left on device", "y"), 2, "no space left on the disk while writing y"),
+        (KeyboardInterrupt(), 130, "run the same 'distill report' command again to go on"),
+    ):
+        handler.error = error
+        assert main(["report"]) == code
+        assert said in capsys.readouterr().err
+    handler.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        main(["report"])
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m distill datasets show coig | true; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode in {0, 1}
+    assert "Traceback" not in done.stderr
+
+
+def test_python_dash_m() -> None:
+    done = subprocess.run([sys.executable, "-m", "distill", "chta"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "distill: unknown verb 'chta'; did you mean 'chat'?\n"
