@@ -38,7 +38,16 @@ EXAMPLES = """\
 
 def main(argv: list[str] | None = None) -> int:
     """Dispatch `argv` (default: the process's) and return its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        code = _dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # here, not while the interpreter ends
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in {"-h", "--help", "help"}:
         print(_help())
         return 0
@@ -57,12 +66,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def generate_instructions() -> int:
     """Console script: `distill generate`."""
-    return run("generate", sys.argv[1:])
+    return main(["generate", *sys.argv[1:]])
 
 
 def sample_dataset() -> int:
     """Console script: `distill sample`."""
-    return run("sample", sys.argv[1:])
+    return main(["sample", *sys.argv[1:]])
 
 
 def run(verb: str, rest: list[str]) -> int:
@@ -79,9 +88,6 @@ def run(verb: str, rest: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; run the same 'distill {verb}' command again to go on", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         sentence = user_sentence(error)
         if sentence is None:
