@@ -58,13 +58,16 @@ class Output:
     def open(self, recipe: dict[str, Any], filters: dict[str, Any], *, force: bool) -> Iterator[Journal]:
         """Lock the output, check its recipe, give its journal. `force`: the old journal becomes `.journal.old`."""
         self._prepare_folder()
+        if not self.journal_path.exists():  # a refusal leaves nothing behind
+            self._check(self._read_stamp(), recipe, force)
         with Journal(self.journal_path) as journal:
             if force:
                 journal.start_again()
                 self.path.unlink(missing_ok=True)
                 self.stamp_path.unlink(missing_ok=True)
             stamp = self._read_stamp()
-            self._check(stamp, recipe, force)
+            if len(journal) or self.path.exists():  # where nothing was answered, another recipe loses nothing
+                self._check(stamp, recipe, force)
             same_filters = stamp.get("filters") == filters
             if same_filters and self.path.exists() and stamp.get("report"):
                 self.report = Report(**stamp["report"])

@@ -108,9 +108,10 @@ def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = orjson.loads(line)
+                row = orjson.loads(line.rstrip(b"\r\n"))
             except orjson.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number} is not valid JSON: {error}") from None
+                what = f"{error.msg} (column {error.colno})"
+                raise DataError(f"{path}, line {number} is not valid JSON: {what}") from None
             yield number, _object(path, number, row)
 
 

@@ -8,6 +8,7 @@ sentence and exit code 2; anything else is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from importlib import import_module
@@ -98,13 +99,26 @@ def run(verb: str, rest: list[str]) -> int:
 
 def user_sentence(error: BaseException) -> str | None:
     """The sentence for an error that the user can mend; None for a bug."""
-    if type(error).__name__ in {"TeacherError", "StudentError", "DataError", "DistillError"}:
+    cause: BaseException | None = error
+    while cause is not None:  # jsonargparse wraps what a class says of its options
+        if type(cause).__name__ in {"TeacherError", "StudentError", "DataError", "DistillError"}:
+            return " ".join(str(cause).split())
+        cause = cause.__cause__
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's word for a wrong setting
         return " ".join(str(error).split())
+    if isinstance(error, FileExistsError) and error.filename:
+        return f"{error.filename} exists and is no folder; give another path"
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
-        return f"{error.strerror}: {error.filename}"
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"no space left on the disk while writing {error.filename or 'the output'}; free some and run it again"
+        return f"{error.strerror}: {error.filename}" if error.strerror else " ".join(str(error).split())
+    if _is_full_disk(error):
+        place = getattr(error, "filename", None) or "the output"
+        return f"no space left on the disk while writing {place}; free some and run it again"
     return None
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Also where torch or safetensors have met it first."""
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in str(error)
 
 
 def _fail(sentence: str) -> int:

@@ -21,6 +21,9 @@ from distill.batches import Batch, BatchPlan, gather_tokens
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
 
+PARTS = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}
+"""Which files a stage reads"""
+
 
 class EncodedRows:
     """A set of rows on both sides; `rows[(indices, step_tokens)]` is a Batch."""
@@ -80,26 +83,39 @@ class InstructionData(pl.LightningDataModule):
         self.files = {"train": _listed(train), "val": _listed(val)}
         self.template = get_template(template)
         self.teacher_template = get_template(teacher_template or template)
+        if batch_size < 1 or max_length < 2:
+            raise DistillError(f"data.batch_size is 1 at least, data.max_length 2: got {batch_size} and {max_length}")
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or 2 * batch_size
         if not 0 <= question_share <= 1:
             raise DistillError(f"data.question_share is a share between 0 and 1, got {question_share}")
         self.max_length, self.question_share, self.seed, self.limit = max_length, question_share, seed, limit
         self.records: dict[str, list[Record]] = {}
         self.rows: dict[str, EncodedRows] = {}
+        self._found: dict[str, list[Record]] = {}
         self.plan: BatchPlan | None = None
         self._resume_at: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
         """Read and encode what the stage needs, once."""
-        wanted = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}[stage]
-        for part in wanted:
+        self.read(stage)
+        for part in PARTS[stage]:
             if part not in self.rows and self.files[part]:
                 self.rows[part] = self._encode(part)
         if stage != "fit" and "val" not in self.rows:
             raise DistillError(f"{stage} needs data.val: name a file of records")
 
+    def read(self, stage: str) -> None:
+        """Read the files of a stage, once; a DataError names file and line of what is no record."""
+        for part in PARTS[stage]:
+            if part in self.rows or part in self._found or not self.files[part]:
+                continue
+            found = [record for file in self.files[part] for record in self._read(file)]
+            if not any(record.output or record.history for record in found):
+                raise DistillError(f"data.{part}: no row with an answer in {', '.join(self.files[part])}")
+            self._found[part] = found
+
     def _encode(self, part: str) -> EncodedRows:
-        records = [record for file in self.files[part] for record in self._read(file)]
+        records = self._found.pop(part)
         model: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         share = self.question_share if part == "train" else 0.0
         student = encode_side(model.student_view, self.template, records, self.max_length, question_share=share)

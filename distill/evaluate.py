@@ -29,6 +29,7 @@ from data_gen.progress import Progress
 from data_gen.records import DataError, Record, read_records
 from data_gen.templates import Template, get_template
 from distill.errors import DistillError
+from distill.quiet import quiet_transformers
 
 
 @dataclass
@@ -180,7 +181,14 @@ def main(argv: list[str]) -> int:
     options = parser.parse(argv)
     if options.names and len(options.names) != len(options.models):
         raise DistillError(f"{len(options.models)} models but {len(options.names)} names")
+    if min(options.max_tokens, options.batch_size, options.rows or 1) < 1 or options.rows == 0:
+        raise DistillError("--rows, --max-tokens and --batch-size are at least 1")
+    if options.template:
+        get_template(options.template)
+    if options.json:  # found out before the models are asked, not after
+        check_target(options.json)
     records = load_rows(options.data, options.rows, options.seed)
+    quiet_transformers()
     scores = _score_all(options, records)
     print_table(scores)
     if options.json:
@@ -215,9 +223,16 @@ def to_json(score: Score) -> dict[str, Any]:
     return {k: v for k, v in asdict(score).items() if k != "answers"}
 
 
+def check_target(path: Path) -> None:
+    """Raise where a file cannot be written; its folder is made."""
+    if path.is_dir():
+        raise DistillError(f"{path} is a folder; name a file, such as {path / 'scores.json'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write under a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_target(path)
     part = path.with_name(path.name + ".part")
     part.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
     os.replace(part, path)

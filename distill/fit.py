@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DistillError
-from teachers.base import nearest
+from distill.fit_errors import check_recipes, sentence
 
 NOT_DECISIVE = re.compile(r"^(trainer\.(max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*))")
 """Settings that a resumed run may change"""
@@ -27,12 +27,13 @@ def main(argv: list[str]) -> int:
     """Run a LightningCLI subcommand; `argv[0]` is the verb."""
     if "-h" not in argv and "--help" not in argv:
         _quiet()
+        check_recipes(argv)
     from distill.lightning_cli import DistillCLI
 
     try:
         cli = DistillCLI.from_argv(argv)
     except argparse.ArgumentError as error:
-        raise DistillError(_sentence(str(error))) from None
+        raise DistillError(sentence(str(error))) from None
     except SystemExit as stop:  # --help, --print_config
         return int(stop.code or 0)
     if cli.complete:
@@ -61,40 +62,6 @@ def _quiet() -> None:
         logger.setLevel(logging.ERROR)
         for child in ("utilities.rank_zero", "utilities.seed"):
             logging.getLogger(f"{name}.{child}").setLevel(logging.ERROR)
-
-
-def _sentence(message: str) -> str:
-    """jsonargparse's report, in one sentence with the nearest valid name."""
-    text = " ".join(message.split())
-    unknown = re.search(r"(?:Key|Option|Group) '([\w.\-]+)' is not accepted", text) or re.match(
-        r"unrecognized arguments: --([\w.\-]+)", text, re.IGNORECASE
-    )
-    parser = re.match(r'Parser key "([\w.\-]+)": (.*)', text)
-    if unknown:
-        return _unknown_key(f"{parser.group(1)}.{unknown.group(1)}" if parser else unknown.group(1))
-    if not parser:
-        return text
-    key, detail = parser.groups()
-    expected = re.findall(r"Expected an? (<class '\w+'>|[\w ]+?)(?= - |\. Got| Given|$)", detail)
-    kinds = [k.removeprefix("<class '").removesuffix("'>") for k in expected]
-    got = re.search(r"(?:Got value|Given value): (.{1,80})", detail)
-    if kinds and got:
-        return f"{key}: expected {' or '.join(k for k in kinds if k != 'NoneType')}, got {got.group(1).strip()!r}"
-    return f"{key}: {detail[:300]}"
-
-
-def _unknown_key(key: str) -> str:
-    import inspect
-
-    from pytorch_lightning import Trainer
-
-    from distill.data import InstructionData
-    from distill.module import Distiller
-
-    sections = {"model": Distiller, "data": InstructionData, "trainer": Trainer}
-    names = [*sections, "seed_everything", "ckpt_path", "config", "print_config"]
-    names += [f"{s}.{p}" for s, c in sections.items() for p in inspect.signature(c).parameters]
-    return f"unknown key {key!r}{nearest(key, names)}"
 
 
 def processor_precision() -> str:

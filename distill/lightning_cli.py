@@ -106,6 +106,9 @@ class DistillCLI(LightningCLI):
         if last is not None and self.config_init["fit"]["ckpt_path"] is None:
             self.config_init["fit"]["ckpt_path"] = str(last)
         self.complete = last is not None and callbacks.is_complete(self.trainer)
+        if not self.complete:  # what cannot be read is found before a folder is made or changed
+            self.datamodule.read("fit")
+            _ = getattr(self.model._teacher, "model", None)
         if self.trainer.is_global_zero and not self.complete:
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / "recipe.yaml.part"

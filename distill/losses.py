@@ -9,6 +9,7 @@ Adding a loss: one function, one line in LOSSES.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -92,6 +93,10 @@ class LossTerm:
             raise DistillError(f"unknown loss {self.name!r}{nearest(self.name, ['ce', *LOSSES])}")
         if self.temperature <= 0 or self.weight < 0:
             raise DistillError(f"loss {self.name}: temperature must be above 0 and weight at least 0")
+        options = [] if self.name == "ce" else list(inspect.signature(LOSSES[self.name]).parameters)[2:]
+        for option in self.options:
+            if option not in options:
+                raise DistillError(f"loss {self.name!r} has no option {option!r}{nearest(option, options)}")
         if self.name == "ce":
             return
         if not has_teacher:

@@ -22,10 +22,10 @@ from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
 from distill.kept_signals import KeptSignals
 from distill.losses import LossTerm, divergence
-from distill.schedules import learning_rate_factor
+from distill.schedules import check_schedule, learning_rate_factor
 from students.build import build_student, preset_names
 from students.tokenizers import ByteView, load_tokenizer
-from teachers.base import DenseSignal, SignalTeacher, vocabulary_id
+from teachers.base import DenseSignal, SignalTeacher, nearest, vocabulary_id
 
 
 class Distiller(pl.LightningModule):
@@ -64,7 +64,7 @@ class Distiller(pl.LightningModule):
             seed: decides a new student's initial weights.
             attention: sdpa, eager or another of transformers' implementations; default transformers' choice. On a CPU
                 eager is faster for rows of a few dozen tokens.
-            keep_signals: keep the teacher's hidden states of every row in memory, so that it runs in the first epoch only.
+            keep_signals: keep the teacher's hidden states of every row in memory; it runs in the first epoch only.
         """
         super().__init__()
         path = tokenizer or (student if isinstance(student, str) else student.get("path"))
@@ -75,7 +75,7 @@ class Distiller(pl.LightningModule):
         self.student_view = ByteView(self.tokenizer)
         self.student.config.use_cache = False
         if attention:
-            self.student.set_attn_implementation(attention)
+            _attend(self.student, attention)
         self._teacher = teacher
         self._kept = KeptSignals() if keep_signals else None
         self.teacher_view = ByteView(teacher.tokenizer) if teacher else None
@@ -87,6 +87,9 @@ class Distiller(pl.LightningModule):
         for term in self.losses:
             term.check(has_teacher=teacher is not None, same_vocabulary=self.aligner is None)
         self.features = _projected(features or [], self.student, teacher, seed)
+        check_schedule(schedule)
+        if learning_rate <= 0 or weight_decay < 0 or warmup_steps < 0:
+            raise DistillError("model.learning_rate is above 0, model.weight_decay and model.warmup_steps at least 0")
         self.learning_rate, self.schedule, self.warmup_steps = learning_rate, schedule, warmup_steps
         self.final_factor, self.weight_decay, self.betas = final_factor, weight_decay, betas
         self._validation: list[tuple[float, int, int]] = []
@@ -207,6 +210,14 @@ class Distiller(pl.LightningModule):
         """The teacher is no submodule: it moves to the device by hand."""
         if self._teacher is not None:
             self._teacher.to(self.device)
+
+
+def _attend(student: Any, attention: str) -> None:
+    try:
+        student.set_attn_implementation(attention)
+    except (ValueError, ImportError):
+        hint = nearest(attention, ["sdpa", "eager", "flash_attention_2"])
+        raise DistillError(f"this student has no model.attention {attention!r} here{hint}") from None
 
 
 def _pad(tokenizer: Any) -> int:

@@ -27,10 +27,15 @@ def cosine(progress: float) -> float:
 SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "linear": linear, "cosine": cosine}
 
 
-def learning_rate_factor(name: str, step: int, warmup: int, total: int, floor: float = 0.0) -> float:
-    """Factor on the peak learning rate at a step: linear warm-up, then the schedule down to `floor`."""
+def check_schedule(name: str) -> None:
+    """DistillError with the nearest name for one that is none."""
     if name not in SCHEDULES:
         raise DistillError(f"unknown schedule {name!r}{nearest(name, SCHEDULES)}")
+
+
+def learning_rate_factor(name: str, step: int, warmup: int, total: int, floor: float = 0.0) -> float:
+    """Factor on the peak learning rate at a step: linear warm-up, then the schedule down to `floor`."""
+    check_schedule(name)
     if step < warmup:
         return (step + 1) / warmup
     progress = min((step - warmup) / max(total - warmup, 1), 1.0)

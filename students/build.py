@@ -148,6 +148,7 @@ def _config(values: dict[str, Any], where: str) -> Any:
 def _pretrained(path: str, changes: dict[str, Any], tokenizer: Any) -> PreTrainedModel:
     """A folder's or the hub's weights; `changes` go over its config."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     check_folder(path)
@@ -164,7 +165,7 @@ def _pretrained(path: str, changes: dict[str, Any], tokenizer: Any) -> PreTraine
         )
     except StudentError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise StudentError(f"cannot load a causal language model from {path}: {_first_line(error)}") from None
     for name in IDS:
         if name in changes:

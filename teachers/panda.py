@@ -105,13 +105,14 @@ class PandaTeacher:
         return self
 
     def _load(self) -> Any:
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 self.path, dtype=self._torch_dtype(), use_safetensors=True, trust_remote_code=False
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise TeacherError(f"cannot load a causal language model from {self.path}: {first_line(error)}") from None
         check_ids(self.path, model, self.tokenizer)
         return model.to(self._torch_device()).eval().requires_grad_(False)

@@ -63,6 +63,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise DataError(f"no file {path}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DataError(f"{path}, line {line} is not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
