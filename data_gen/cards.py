@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from data_gen.mix_recipe import Mix, load_mix, mix_names
+from data_gen.mix_recipe import Mix, load_mix, mix_names, sources_of
 from data_gen.provenance import effective_licence
 from data_gen.records import DataError
 from data_gen.registry import get_source, load_registry
@@ -54,7 +54,7 @@ def source_card(source: Source) -> str:
 
 def mix_card(mix: Mix) -> str:
     """The card of a recipe that was not built yet: what it asks for."""
-    sources = {name: get_source(name, part.columns or None, part.path) for name, part in mix.sources.items()}
+    sources = sources_of(mix)
     wanted = mix.wanted()
     rows = [
         f"| {name} | {source.title} | {'all' if wanted[name] is None else f'{wanted[name]:,}'} | {_terms(source)} |"

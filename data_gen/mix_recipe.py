@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.records import DataError
+from data_gen.registry import get_source
 from data_gen.sampling import apportion
-from data_gen.source_yaml import build, read_yaml
+from data_gen.source_yaml import Licence, Source, build, read_yaml
 from data_gen.where import parse_all
 from teachers.base import nearest
 
@@ -36,6 +37,8 @@ class Part:
     path: str = ""
     """Reads the source's form from this file instead of the registry's"""
     columns: dict[str, str] = field(default_factory=dict)
+    licence: str = ""
+    """SPDX expression of a file of yours; without it the manifest says that its rights are unclear"""
 
 
 @dataclass(slots=True)
@@ -109,3 +112,12 @@ def _part(value: Any, where: str) -> Part:
         raise DataError(f"{where}: rows must be a whole number above 0 or 'all', found {part.rows!r}")
     parse_all(part.where)
     return part
+
+
+def sources_of(mix: Mix) -> dict[str, Source]:
+    """The source of every part, under the licence that the recipe states for files of the user's own."""
+    sources = {name: get_source(name, part.columns or None, part.path) for name, part in mix.sources.items()}
+    for name, part in mix.sources.items():
+        if part.licence:
+            sources[name].licence = Licence(part.licence, "as the mix's recipe says")
+    return sources

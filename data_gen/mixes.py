@@ -16,11 +16,11 @@ from typing import Any
 
 import orjson
 
-from data_gen.mix_recipe import Mix, load_mix
+from data_gen.mix_recipe import Mix, load_mix, sources_of
 from data_gen.progress import Progress
 from data_gen.provenance import check_digest, effective_licence, file_digest, stamp, versions
 from data_gen.records import DataError, Record, content_id
-from data_gen.registry import GENERATED_ROWS, RawRow, get_source, locate, raw_rows, records_of
+from data_gen.registry import GENERATED_ROWS, RawRow, locate, raw_rows, records_of
 from data_gen.rows import Tally, line_writer
 from data_gen.sampling import Taken, check_output, dump, taken_rows
 from data_gen.source_yaml import Source, SourceFile
@@ -42,7 +42,7 @@ def build_mix(
     """Build a mix into `out` and return its manifest; `manifest["built"]` is False when nothing had changed."""
     mix, out = load_mix(path_or_name), Path(out)
     mix.seed = mix.seed if seed is None else seed
-    sources = {name: get_source(name, part.columns or None, part.path) for name, part in mix.sources.items()}
+    sources = sources_of(mix)
     files = _locate_all(sources, data_dir)
     key = _key(mix, sources, on_error)
     old = _read_manifest(out)

@@ -1,7 +1,7 @@
 """Which rows go into which batch, and what a batch holds.
 
-The order of an epoch is a pure function of (seed, epoch): rows are shuffled, grouped with others of about their length so
-that little is padding, and the batches shuffled again. A sampler that has stopped in the middle goes on from there.
+The order of an epoch is a pure function of (seed, epoch): rows are shuffled, grouped with others of about their length
+so that little is padding, and the batches shuffled again. A sampler that has stopped in the middle goes on from there.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def gather_tokens(side: Side, rows: list[int], pad_id: int) -> Tokens:
 class BatchPlan:
     """Sampler of `(rows, supervised tokens of the optimizer step)`; one pass is one epoch.
 
-    `accumulate` batches make one optimizer step. With several ranks each takes every world-th batch, and all take equally
-    many.
+    `accumulate` batches make one optimizer step. With several ranks each takes every world-th batch, and all take
+    equally many.
     """
 
     def __init__(

@@ -30,7 +30,6 @@ class EncodedRows:
 
     def __init__(self, student: Side, teacher: Side | None, aligner: Aligner | None, pads: tuple[int, int]) -> None:
         self.student, self.teacher, self.aligner, self.pads = student, teacher, aligner, pads
-        self.characters: list[int] = []
         self.plans: list[Any] = []
 
     def __len__(self) -> int:
@@ -43,7 +42,7 @@ class EncodedRows:
             teacher=gather_tokens(self.teacher, rows, self.pads[1]) if self.teacher is not None else None,
             plan=self.aligner.batch([self.plans[r] for r in rows]) if self.aligner is not None else None,
             step_tokens=step_tokens,
-            characters=sum(self.characters[r] for r in rows),
+            characters=int(self.student.characters[rows].sum()),
             rows=rows,
         )
 
@@ -102,7 +101,7 @@ class InstructionData(pl.LightningDataModule):
             if part not in self.rows and self.files[part]:
                 self.rows[part] = self._encode(part)
         if stage != "fit" and "val" not in self.rows:
-            raise DistillError(f"{stage} needs data.val: name a file of records")
+            raise DistillError("scoring and predicting need data.val: name a file of records")
 
     def read(self, stage: str) -> None:
         """Read the files of a stage, once; a DataError names file and line of what is no record."""
@@ -130,9 +129,7 @@ class InstructionData(pl.LightningDataModule):
         if student.cut:
             print(f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens", file=sys.stderr)
         self.records[part] = records
-        rows = self._pair(model, part, records, student)
-        rows.characters = [len(r.output) + sum(len(a) for _, a in r.history) for r in records]
-        return rows
+        return self._pair(model, part, records, student)
 
     def _pair(self, model: Any, part: str, records: list[Record], student: Side) -> EncodedRows:
         """Add the teacher's side and the alignment, when the model has a teacher."""

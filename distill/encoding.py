@@ -31,6 +31,8 @@ class Side:
     """int32 (tokens): where a supervised token ends, in bytes of the row's supervised text; 0 elsewhere"""
     start: np.ndarray
     """int64 (rows + 1)"""
+    characters: np.ndarray
+    """int64 (rows): characters of the supervised text that was kept"""
     cut: int = 0
     """Rows whose answer was cut by the maximum length"""
     unknown: int = 0
@@ -58,6 +60,8 @@ class _Row:
     supervised: list[bool] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     said: int = 0
+    text: bytearray = field(default_factory=bytearray)
+    """The supervised text, with 0xFF for each EOS"""
 
 
 def encode_side(
@@ -93,6 +97,7 @@ def encode_side(
         supervised=np.fromiter((s for _, sup, _ in rows for s in sup), bool, sum(lengths)),
         ends=np.fromiter((e for _, _, ends in rows for e in ends), np.int32, sum(lengths)),
         start=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        characters=np.array([_characters(row, max_length) for row in flat], dtype=np.int64),
         cut=cut,
         unknown=unknown,
     )
@@ -111,5 +116,12 @@ def _append(row: _Row, view: ByteView, text: str, ids: list[int], supervised: bo
         size = len(text.encode("utf-8", "surrogatepass"))
         row.ends += [*(row.said + e for e in view.ends(text, ids).tolist()), row.said + size + 1]
         row.said += size + 1
+        row.text += text.encode("utf-8", "surrogatepass") + b"\xff"
     if first and row.supervised:
         row.supervised[0] = False  # nothing predicts the first token
+
+
+def _characters(row: _Row, max_length: int) -> int:
+    """Characters of the supervised text up to the last token that was kept."""
+    kept = row.text[: max(row.ends[:max_length], default=0)]
+    return sum(byte & 0xC0 != 0x80 and byte != 0xFF for byte in kept)

@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -52,13 +53,18 @@ class Score:
     answers: list[str] = field(default_factory=list, repr=False)
 
 
+def curriculum_records(rows: int, seed: int, split: str, families: Sequence[str] | None = None) -> list[Record]:
+    """Items of the curriculum as records that name their family."""
+    return [
+        Record(i.instruction, i.input, i.output, source="curriculum", meta={"family": i.family})
+        for i in items(rows, seed=seed, split=split, families=families)  # type: ignore[arg-type]
+    ]
+
+
 def load_rows(data: str, rows: int | None, seed: int) -> list[Record]:
     """The held-out curriculum, or the records of a file. DataError when there are none."""
     if data == "curriculum":
-        found = [
-            Record(i.instruction, i.input, i.output, source="curriculum", meta={"family": i.family})
-            for i in items(rows or 500, seed=seed, split="heldout")
-        ]
+        found = curriculum_records(rows or 500, seed, "heldout")
     else:
         found = list(islice(read_records(data), rows))
     found = [record for record in found if record.output]
@@ -132,8 +138,7 @@ def bits_of(
                 logits = model.get_output_embeddings()(picked[at : at + 512]).float()  # (tokens, vocab)
                 nats += float(cross_entropy(logits, tokens.labels[at : at + 512], reduction="sum"))
     model.train(was_training)
-    characters = sum(len(r.output) + sum(len(a) for _, a in r.history) for r in records)
-    return nats / math.log(2), characters, side.unknown, side.cut
+    return nats / math.log(2), max(int(side.characters.sum()), 1), side.unknown, side.cut
 
 
 def _by_family(records: list[Record], right: list[bool]) -> dict[str, float]:

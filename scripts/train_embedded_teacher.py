@@ -12,6 +12,7 @@ stopped run goes on where it was.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -58,14 +59,16 @@ def make_data(rows: int) -> None:
         train_sentencepiece_bpe(texts, VOCABULARY, RUN / "tokenizer")
 
 
-def store(source: Path, target: Path) -> None:
-    """Put the fine-tuned model into the package, in half precision."""
+def store(source: Path, target: Path, seconds: float) -> None:
+    """Put the trained model into the package, in half precision, with how long it took."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float16)
     model.save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    (target / "training.json").write_text(json.dumps({"seconds": round(seconds)}) + "\n", encoding="utf-8")
+    (target / "template.txt").write_text("qa\n", encoding="utf-8")
     size = (target / "model.safetensors").stat().st_size
     print(f"{target}: {model.num_parameters():,} parameters, {size / 1e6:.1f} MB")
 
@@ -84,7 +87,8 @@ def main() -> int:
         code = distill(["fit", "--config", str(RECIPES / f"embedded_{stage}.yaml")])
         if code:
             return code
-    store(RUN / "practise" / "student", options.target)
+    seconds = sum(json.loads((RUN / stage / "complete.json").read_text())["seconds"] for stage in STAGES)
+    store(RUN / "practise" / "student", options.target, seconds)
     return distill(["eval", str(options.target), "--data", "curriculum", "--rows", "2000"])
 
 
