@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -148,8 +149,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write beside the target, then rename."""
         part = f"{path}.part"
-        super().save_checkpoint(checkpoint, part, storage_options)
-        os.replace(part, path)
+        try:
+            super().save_checkpoint(checkpoint, part, storage_options)
+            os.replace(part, path)
+        except (OSError, RuntimeError) as error:
+            if getattr(error, "errno", 0) == errno.ENOSPC or "No space left" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            raise
+        finally:
+            Path(part).unlink(missing_ok=True)
 
 
 class RunFolder(Callback):
@@ -217,7 +225,11 @@ def is_complete(trainer: Any) -> bool:
     done = Path(trainer.default_root_dir) / "complete.json"
     if not (done.parent / "student").is_dir():
         return False
-    return done.is_file() and _goal(trainer).items() <= json.loads(done.read_text(encoding="utf-8")).items()
+    try:
+        reached = json.loads(done.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or torn: not complete
+        return False
+    return _goal(trainer).items() <= reached.items()
 
 
 def save_student(student: Any, tokenizer: Any, folder: Path) -> None:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections import defaultdict
@@ -30,6 +29,7 @@ from data_gen.progress import Progress
 from data_gen.records import DataError, Record, read_records
 from data_gen.templates import Template, get_template
 from distill.errors import DistillError
+from distill.files import write_whole
 from distill.quiet import quiet_transformers
 
 
@@ -238,9 +238,7 @@ def check_target(path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write under a temporary name, then rename."""
     check_target(path)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
-    os.replace(part, path)
+    write_whole(path, orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 
 def print_table(scores: list[Score]) -> None:

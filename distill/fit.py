@@ -13,9 +13,12 @@ import argparse
 import re
 import sys
 import warnings
+import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from distill.commands.arguments import load_yaml
 from distill.errors import DistillError
 from distill.fit_errors import check_recipes, sentence
 
@@ -28,6 +31,9 @@ def main(argv: list[str]) -> int:
     if "-h" not in argv and "--help" not in argv:
         _quiet()
         check_recipes(argv)
+        for option, value in pairwise(argv):
+            if option == "--ckpt_path":
+                check_whole(Path(value))
     from distill.lightning_cli import DistillCLI
 
     try:
@@ -85,8 +91,9 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
     before = folder / "recipe.yaml"
     if not last.is_file():
         return None
+    check_whole(last)
     if before.is_file():
-        old, new = _flat(yaml.safe_load(before.read_text("utf-8"))), _flat(yaml.safe_load(resolved))
+        old, new = _flat(load_yaml(before)), _flat(yaml.safe_load(resolved))
         changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not NOT_DECISIVE.match(k))
         if changed:
             raise DistillError(
@@ -94,6 +101,14 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
                 "give another --trainer.default_root_dir, or delete that folder"
             )
     return last
+
+
+def check_whole(path: Path) -> None:
+    """DistillError for a checkpoint whose end is missing, with the way out."""
+    if path.is_file() and not zipfile.is_zipfile(path):
+        others = sorted(p.name for p in path.parent.glob("*.ckpt") if p != path and zipfile.is_zipfile(p))
+        way = f"go on from another with --ckpt_path {path.parent / others[0]}" if others else "start the run again"
+        raise DistillError(f"{path} is damaged or cut off; delete it and {way}")
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from distill import callbacks
 from distill.data import InstructionData
+from distill.files import write_whole
 from distill.fit import check_run_folder, processor_precision
 from distill.module import Distiller
 
@@ -85,10 +85,11 @@ class DistillCLI(LightningCLI):
         root = Path(config["default_root_dir"] or "runs/fit")
         logs = root / "logs"
         if config["logger"] is None:
-            config["logger"] = [
+            loggers = [
                 ResumingCSVLogger(str(logs), name="", version="csv"),
                 TensorBoardLogger(str(logs), name="", version="tensorboard"),
             ]
+            config["logger"] = loggers if self.subcommand == "fit" else False  # others write nothing into the run
         if config["precision"] is None:
             config["precision"] = processor_precision()
         config["plugins"] = [callbacks.AtomicCheckpointIO(), *_listed(config["plugins"])]
@@ -110,10 +111,7 @@ class DistillCLI(LightningCLI):
             self.datamodule.read("fit")
             _ = getattr(self.model._teacher, "model", None)
         if self.trainer.is_global_zero and not self.complete:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / "recipe.yaml.part"
-            part.write_text(resolved, encoding="utf-8")
-            os.replace(part, self.folder / "recipe.yaml")
+            write_whole(self.folder / "recipe.yaml", resolved)
 
     def fit(self, model: Any, **kwargs: Any) -> None:
         """Train, unless the run is complete."""

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from data_gen.records import DataError
+from distill.files import write_whole
 from distill.report_page import page, words
 from distill.report_sections import Run, data, recipes, samples, scores, training
 from teachers.base import nearest
@@ -118,14 +118,6 @@ def _natural(path: Path) -> list[Any]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def main(argv: list[str]) -> int:
     """The verb."""
     from distill.commands.arguments import Arguments
@@ -138,6 +130,6 @@ def main(argv: list[str]) -> int:
     output = options.output or options.folder / "report.html"
     if output.is_dir():
         raise DataError(f"{output} is a folder; give the page a name: -o {output / 'report.html'}")
-    write_page(output, build_page(options.folder, options.language))
+    write_whole(output, build_page(options.folder, options.language))
     print(f"report: {output}", file=sys.stderr)
     return 0

@@ -112,7 +112,10 @@ def load(source: Path, run: Path | None) -> tuple[Any, Any]:
         return build_student(str(folder), tokenizer), tokenizer
     import torch
 
+    from distill.fit import check_whole
+
     assert run is not None
+    check_whole(source)
     settings = load_yaml(run / "recipe.yaml").get("model") or {}
     spec, path = settings.get("student"), settings.get("tokenizer")
     if spec is None:

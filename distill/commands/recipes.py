@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from distill.commands.arguments import Arguments
 from distill.errors import DistillError
+from distill.files import write_whole
 from teachers.base import nearest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -68,10 +68,7 @@ def copy_recipe(name: str, target: Path, force: bool = False) -> Path:
         target = target / source.name
     if target.exists() and not force:
         raise DistillError(f"{target} exists; give another path, or --force to overwrite it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_bytes(source.read_bytes())
-    os.replace(part, target)
+    write_whole(target, source.read_bytes())
     return target
 
 
