@@ -21,6 +21,7 @@ from typing import Any
 from distill.commands.arguments import load_yaml
 from distill.errors import DistillError
 from distill.fit_errors import check_recipes, sentence
+from teachers.base import nearest
 
 NOT_DECISIVE = re.compile(r"^(trainer\.(max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*))")
 """Settings that a resumed run may change"""
@@ -32,7 +33,9 @@ def main(argv: list[str]) -> int:
         _quiet()
         check_recipes(argv)
         for option, value in pairwise(argv):
-            if option == "--ckpt_path":
+            if option == "--ckpt_path" and value.endswith(".ckpt"):
+                if not Path(value).is_file():
+                    raise DistillError(f"no checkpoint {value}{_others(Path(value))}")
                 check_whole(Path(value))
     from distill.lightning_cli import DistillCLI
 
@@ -101,6 +104,10 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
                 "give another --trainer.default_root_dir, or delete that folder"
             )
     return last
+
+
+def _others(path: Path) -> str:
+    return nearest(path.name, [p.name for p in path.parent.glob("*.ckpt")])
 
 
 def check_whole(path: Path) -> None:
