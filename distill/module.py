@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
 
@@ -184,7 +185,7 @@ class Distiller(pl.LightningModule):
             self.student, self.student_view, data.template, [data.records["val"][r] for r in batch.rows]
         )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, decay on matrices only, with warm-up and the schedule counted in optimizer steps."""
         trained = [p for p in self.parameters() if p.requires_grad]
         groups = [
@@ -199,9 +200,11 @@ class Distiller(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, **more: Any) -> None:
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
         """By norm. Done here because Lightning refuses it for a fused AdamW, though bf16 has no scaled gradients."""
-        if more.get("gradient_clip_algorithm") not in (None, "norm"):
+        if gradient_clip_algorithm not in (None, "norm"):
             raise DistillError("trainer.gradient_clip_algorithm: only 'norm' is supported")
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)

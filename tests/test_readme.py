@@ -116,9 +116,9 @@ def test_the_tree_is_the_tree() -> None:
     for path in named:
         assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file(), path
     for package in ARROWS:
-        for path in (ROOT / package).iterdir():
-            name = f"{package}/{path.name}" + "/" * path.is_dir()
-            if not path.name.startswith("_"):
+        for entry in (ROOT / package).iterdir():
+            name = f"{package}/{entry.name}" + "/" * entry.is_dir()
+            if not entry.name.startswith("_"):
                 assert name in named, f"{name} has no line in README.md"
 
 
