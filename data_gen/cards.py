@@ -10,7 +10,7 @@ import orjson
 from data_gen.mix_recipe import Mix, load_mix, mix_names, sources_of
 from data_gen.provenance import effective_licence
 from data_gen.records import DataError
-from data_gen.registry import get_source, load_registry
+from data_gen.registry import load_registry
 from data_gen.source_yaml import Source
 from teachers.base import nearest
 
