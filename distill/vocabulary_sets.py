@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -64,8 +65,12 @@ class VocabularySets:
         self.teacher_bytes = [self.canonical(b) if b is not None else None for b in teacher.entries]
         self._firsts: dict[bytes, int] = {}
         self._children: dict[Path, Children] = {}
-        self._conditioned: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+        self._never: dict[int, frozenset[int]] = {}
+        self._impossible: dict[tuple[Path, int], np.ndarray] = {}
+        self._conditioned: dict[tuple[bytes, bytes], tuple[np.ndarray, np.ndarray]] = {}
+        self.student_bytes = [self.canonical(b) if b is not None else None for b in student.entries]
         self._by_bytes = sorted((b, v) for v, b in enumerate(self.teacher_bytes) if b)
+        self._student_by_bytes = sorted((b, u) for u, b in enumerate(self.student_bytes) if b)
         self._sort_student()
         self.single_paths = self._one_token_sets()
 
@@ -91,11 +96,12 @@ class VocabularySets:
         self.order = np.array([u for _, u in ordered], dtype=np.int64)
 
     def _reachable(self, entries: Sequence[tuple[int, bytes]]) -> list[bool]:
-        if self.student.family == "wordpiece":
-            names = self.student.tokenizer.convert_ids_to_tokens([u for u, _ in entries])
-            return [not (n.startswith("##") and _CJK.search(n)) for n in names]
         again = self._encode_bytes(self.student, [b for _, b in entries])
-        return [ids == [u] for ids, (u, _) in zip(again, entries, strict=True)]
+        alone = [ids == [u] for ids, (u, _) in zip(again, entries, strict=True)]
+        if self.student.family != "wordpiece":
+            return alone
+        names = self.student.tokenizer.convert_ids_to_tokens([u for u, _ in entries])
+        return [not _CJK.search(n) if n.startswith("##") else ok for n, ok in zip(names, alone, strict=True)]
 
     @staticmethod
     def _encode_bytes(view: ByteView, texts: Sequence[bytes]) -> list[list[int]]:
@@ -133,7 +139,8 @@ class VocabularySets:
 
     def _one_token_sets(self) -> Sets:
         """The set of every one-token path, by teacher id; EOS answers EOS; empty for other special entries."""
-        named = [v for v, b in enumerate(self.teacher_bytes) if b is not None]
+        unknown = self.teacher.tokenizer.unk_token_id
+        named = [v for v, b in enumerate(self.teacher_bytes) if b is not None or v == unknown]
         texts = [self.teacher_bytes[v] or b"" for v in named]
         some = self._sets([(v,) for v in named], texts)
         size = len(self.teacher_bytes)
@@ -144,30 +151,139 @@ class VocabularySets:
             extra[self.teacher.eos_id] = self.student.eos_id
         return Sets(low, high, extra)
 
+    def holds(self, sets: Sets, which: np.ndarray, members: np.ndarray) -> np.ndarray:
+        """Whether set `which[n]` of `sets` has `members[n]`; bool (sets)."""
+        low, high, extra = sets.low[which], sets.high[which], sets.extra[which]
+        found = extra == members
+        for n in np.flatnonzero(~found & (high > low)):
+            found[n] = members[n] in self.order[low[n] : high[n]]
+        return found
+
+    def written(self, text: bytes) -> Path:
+        """The teacher's own ids for any bytes."""
+        return tuple(self._encode_bytes(self.teacher, [text])[0])
+
     def children(self, path: Path) -> Children:
         """What may follow `path` inside a student token."""
         if path not in self._children:
             low, high = self.range(path)
             depth = len(path)
-            tokens = sorted({key[depth] for key in self.keys[low:high] if len(key) > depth})
             said = b"".join(self.teacher_bytes[v] or b"" for v in path)
-            sets = self._sets([(*path, v) for v in tokens], [said + (self.teacher_bytes[v] or b"") for v in tokens])
             rest = int(self.firsts([said])[0]) if said else -1
-            self._children[path] = Children(np.array(tokens, dtype=np.int64), sets, rest)
+            tokens = {key[depth] for key in self.keys[low:high] if len(key) > depth}
+            tokens |= self._across(path, said, rest)
+            ordered = sorted(tokens)
+            sets = self._sets([(*path, v) for v in ordered], [said + (self.teacher_bytes[v] or b"") for v in ordered])
+            self._children[path] = Children(np.array(ordered, dtype=np.int64), sets, rest)
         return self._children[path]
 
-    def conditioned(self, said: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Teacher entries that begin with `said` and go on, and the student's first entry for what follows it."""
-        if said not in self._conditioned:
-            at = bisect_left(self._by_bytes, (said, -1))
-            tokens, rests = [], []
-            while at < len(self._by_bytes) and self._by_bytes[at][0].startswith(said):
-                if len(self._by_bytes[at][0]) > len(said):
-                    tokens.append(self._by_bytes[at][1])
-                    rests.append(self._by_bytes[at][0][len(said) :])
-                at += 1
-            members = self.firsts(rests)
-            known = members >= 0
-            self._conditioned[said] = (np.array(tokens, dtype=np.int64)[known], members[known])
-        return self._conditioned[said]
+    def _across(self, path: Path, said: bytes, rest: int) -> set[int]:
+        """Teacher entries that may follow `path` and would end a longer student entry than `rest` in their middle."""
+        tails = {b[len(said) :] for b, _ in _beginning(self._student_by_bytes, said) if len(b) > len(said)}
+        found = sorted({v for tail in tails for b, v in _beginning(self._by_bytes, tail)})
+        found = [v for v in found if not (self.squash and _WHITE.match(self.teacher.entries[v] or b""))]
+        texts = [said + (self.teacher_bytes[v] or b"") for v in found]
+        firsts = self.firsts(texts)
+        written = self._encode_bytes(self.teacher, texts) if not self.squash else [[*path, v] for v in found]
+        return {
+            v for v, first, ids in zip(found, firsts, written, strict=True)
+            if first not in (rest, -1) and ids == [*path, v]
+        }  # fmt: skip
 
+    def impossible(self, path: Path, previous: int) -> np.ndarray:
+        """Teacher entries after `path` of whose sets a part could not be said after entry `previous`; sorted."""
+        if previous < 0:
+            return np.zeros(0, dtype=np.int64)
+        if (path, previous) not in self._impossible:
+            never = self.never_after(previous)
+            if path:
+                tokens = self.children(path).tokens[self.impossible_children(path, previous)[0]]
+            else:
+                tokens = np.unique(np.array([v for u in never for v in self._outcomes_of(u)], dtype=np.int64))
+            self._impossible[path, previous] = tokens
+        return self._impossible[path, previous]
+
+    def impossible_children(self, path: Path, previous: int) -> tuple[np.ndarray, bool]:
+        """The same as places in `children(path)`, and whether its rest could not be said."""
+        children, never = self.children(path), self.never_after(previous)
+        if not never:
+            return np.zeros(0, dtype=np.int64), False
+        low, high, extra = children.sets.low, children.sets.high, children.sets.extra
+        places = sorted(p for u in never for p in self._places.get(u, ()))
+        hit = np.searchsorted(places, low, "left") < np.searchsorted(places, high, "left")
+        return np.flatnonzero(hit | np.isin(extra, list(never))), children.rest in never
+
+    @cached_property
+    def _places(self) -> dict[int, list[int]]:
+        """Student entry -> where it stands in the sorted order."""
+        places: dict[int, list[int]] = {}
+        for place, u in enumerate(self.order.tolist()):
+            places.setdefault(u, []).append(place)
+        return places
+
+    @cached_property
+    def _extras(self) -> dict[int, list[int]]:
+        """Student entry -> teacher ids in whose set it is the one entry more."""
+        found: dict[int, list[int]] = {}
+        for v, u in enumerate(self.single_paths.extra.tolist()):
+            if u >= 0:
+                found.setdefault(u, []).append(v)
+        return found
+
+    def _outcomes_of(self, u: int) -> list[int]:
+        """Teacher ids in whose sets a student entry is."""
+        return [self.keys[p][0] for p in self._places.get(u, ())] + self._extras.get(u, [])
+
+    def never_after(self, previous: int) -> frozenset[int]:
+        """Student entries that cannot follow `previous`: the student writes the bytes of both in another way.
+
+        After Latin letters only entries that make one entry together with it are looked for.
+        """
+        if previous not in self._never:
+            left = self.student.entries[previous] or b""
+            pairs: set[int] = set()
+            for k in range(len(left) if self.student.family != "wordpiece" else 0):
+                if k and (left.isascii() or left[k] & 0xC0 == 0x80):  # only whole characters
+                    continue
+                tails = {b[len(left) - k :] for b, _ in _beginning(self._student_by_bytes, left[k:])} - {b""}
+                pairs |= {
+                    u for tail in tails for b, u in _beginning(self._student_by_bytes, tail)
+                    if b == tail or not left.isascii()
+                }  # fmt: skip
+            found = sorted(pairs)
+            written = self._encode_bytes(self.student, [left + (self.student.entries[u] or b"") for u in found])
+            self._never[previous] = frozenset(u for u, ids in zip(found, written, strict=True) if ids != [previous, u])
+        return self._never[previous]
+
+    def conditioned(self, before: bytes, said: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """Teacher entries that begin with `said` and go on, and the student's entry for what follows it.
+
+        The student has ended a token at `said`. Entries of which it would have made other tokens are not what is to
+        come. `before` are the bytes of its tokens in front of the teacher's.
+        """
+        if (before, said) not in self._conditioned:
+            longer = [(b, v) for b, v in _beginning(self._by_bytes, said) if len(b) > len(said)]
+            written = self._encode_bytes(self.student, [before + b for b, _ in longer])
+            found = np.array([self._entry_at(ids, len(before) + len(said)) for ids in written], dtype=np.int64)
+            tokens = np.array([v for _, v in longer], dtype=np.int64)
+            self._conditioned[before, said] = tokens[found >= 0], found[found >= 0]
+        return self._conditioned[before, said]
+
+    def _entry_at(self, ids: Sequence[int], place: int) -> int:
+        """The entry that starts `place` bytes into a text of these entries; -1: none starts there."""
+        for u in ids:
+            if place <= 0:
+                return u if place == 0 else -1
+            size = len(self.student_bytes[u] or b"")
+            if not size:  # [UNK] stands for any bytes
+                return -1
+            place -= size
+        return -1
+
+
+def _beginning(entries: list[tuple[bytes, int]], start: bytes) -> Iterator[tuple[bytes, int]]:
+    """Of sorted `(bytes, id)` those that begin with `start`."""
+    at = bisect_left(entries, (start, -1))
+    while at < len(entries) and entries[at][0].startswith(start):
+        yield entries[at]
+        at += 1
