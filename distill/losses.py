@@ -66,6 +66,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:
     """log(share exp(first) + (1 - share) exp(second))."""
+    if not 0 < share < 1:
+        raise DistillError(f"a mixture needs a share between 0 and 1, got {share}; forward_kl and reverse_kl mix nothing")
     return torch.logaddexp(first + math.log(share), second + math.log1p(-share))
 
 
@@ -99,6 +101,7 @@ class LossTerm:
                 raise DistillError(f"loss {self.name!r} has no option {option!r}{nearest(option, options)}")
         if self.name == "ce":
             return
+        self._check_values()
         if not has_teacher:
             raise DistillError(f"loss {self.name!r} needs a teacher: set model.teacher or leave only 'ce'")
         if not same_vocabulary and (self.name != "forward_kl" or self.temperature != 1):
@@ -106,6 +109,14 @@ class LossTerm:
                 f"loss {self.name!r} at temperature {self.temperature} needs one vocabulary on both sides; "
                 "with unequal tokenizers use forward_kl at temperature 1 (the likelihood of sets of entries)"
             )
+
+    def _check_values(self) -> None:
+        """Try the values on two classes, so that a wrong one is found at the start."""
+        even = torch.full((1, 2), 0.5).log()
+        try:
+            LOSSES[self.name](even, even, **self.options)
+        except DistillError as error:
+            raise DistillError(f"loss {self.name}: {error}") from None
 
 
 def divergence(term: LossTerm, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class ByteView:
         if self.family == "sentencepiece":
             byte = _BYTE_ENTRY.fullmatch(token)
             return bytes([int(byte.group(1), 16)]) if byte else token.replace(SPACE, " ").encode()
-        if re.fullmatch(r"\[[A-Z]+\d*\]", token):
+        if re.fullmatch(r"\[([A-Z]+|unused)\d*\]", token):
             return None
         return token.removeprefix("##").encode() if token != "##" else b"##"
 
@@ -167,9 +167,11 @@ class ByteView:
         return self._ends_by_offsets(text, len(whole))
 
     def _ends_by_offsets(self, text: str, size: int) -> np.ndarray:
-        shift = len(_ANCHOR) if self.family == "sentencepiece" else 0
-        found = self._backend.encode(_ANCHOR * shift + text, add_special_tokens=False)
-        drop = len(self._anchor_ids) if shift else 0
+        shift, drop = (len(_ANCHOR), len(self._anchor_ids)) if self.family == "sentencepiece" else (0, 0)
+        found = self._backend.encode(_ANCHOR[:shift] + text, add_special_tokens=False)
+        if found.ids[:drop] != self._anchor_ids[:drop]:  # as in encode_many
+            shift = drop = 0
+            found = self._backend.encode(text, add_special_tokens=False)
         chars = np.fromiter((len(c.encode("utf-8", "surrogatepass")) for c in text), np.int64, len(text))
         to_byte = np.concatenate([[0], np.cumsum(chars)])
         ends = np.array([to_byte[max(end - shift, 0)] for _, end in found.offsets[drop:]], dtype=np.int64)
