@@ -67,7 +67,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:
     """log(share exp(first) + (1 - share) exp(second))."""
     if not 0 < share < 1:
-        raise DistillError(f"a mixture needs a share between 0 and 1, got {share}; forward_kl and reverse_kl mix nothing")
+        raise DistillError(f"a mixture needs a share between 0 and 1, got {share}; forward_kl mixes nothing")
     return torch.logaddexp(first + math.log(share), second + math.log1p(-share))
 
 
