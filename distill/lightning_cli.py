@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,11 @@ class DistillCLI(LightningCLI):
             self.trainer.fit(model, **kwargs)
         except SystemExit:  # Lightning's way out after Ctrl-C
             self.interrupted = True
+
+    def predict(self, model: Any, **kwargs: Any) -> None:
+        """Print every row of `data.val` with the student's answer, as JSON lines on stdout."""
+        parts = self.trainer.predict(model, **kwargs) or []
+        answers = {row: text for part in parts for row, text in part.items()}  # type: ignore[union-attr]
+        for row, record in enumerate(self.datamodule.records["val"]):
+            asked = {"instruction": record.instruction, "input": record.input, "output": record.output}
+            print(json.dumps(asked | {"answer": answers[row]}, ensure_ascii=False))

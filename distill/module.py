@@ -176,14 +176,14 @@ class Distiller(pl.LightningModule):
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> list[str]:
-        """Answers of the student to the batch's rows."""
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[int, str]:
+        """Row -> the student's answer."""
         from distill.answers import answer_records
 
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        return answer_records(
-            self.student, self.student_view, data.template, [data.records["val"][r] for r in batch.rows]
-        )
+        records = [data.records["val"][r] for r in batch.rows]
+        answers = answer_records(self.student, self.student_view, data.template, records)
+        return dict(zip(batch.rows, answers, strict=True))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, decay on matrices only, with warm-up and the schedule counted in optimizer steps."""

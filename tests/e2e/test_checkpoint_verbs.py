@@ -1,0 +1,60 @@
+"""`distill validate | test | predict` on a checkpoint: numbers, answers, and a run folder that stays as it was."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from data_gen.records import Record, read_records, write_records
+from distill.cli import main
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few steps."""
+    folder = tmp_path_factory.mktemp("verbs")
+    lines = tiny.sentences()
+    write_records(folder / "train.jsonl", (Record(f"第{n}句", output=t) for n, t in enumerate(lines[:24])))
+    write_records(folder / "val.jsonl", (Record(f"第{n}句", "材料", t * (n % 3 + 1)) for n, t in enumerate(lines[:7])))
+    argv = [
+        "fit", "--model.student={preset: tiny, n_layer: 1, n_embd: 32, n_head: 2}",
+        f"--model.tokenizer={tiny.byte_level_bpe(folder / 'tokenizer')}", f"--data.train={folder / 'train.jsonl'}",
+        f"--data.val={folder / 'val.jsonl'}", "--data.batch_size=2", "--trainer.max_steps=4",
+        f"--trainer.default_root_dir={folder / 'run'}",
+    ]  # fmt: skip
+    assert main(argv) == 0
+    return folder / "run"
+
+
+def command(verb: str, run: Path) -> list[str]:
+    """With the recipe that the run has written down."""
+    return [verb, "--config", str(run / "recipe.yaml"), "--ckpt_path", str(run / "checkpoints" / "last.ckpt")]
+
+
+@pytest.mark.parametrize("verb", ["validate", "test"])
+def test_the_loss_of_a_checkpoint_is_that_of_training(verb: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    capsys.readouterr()
+    assert main(command(verb, run)) == 0
+    shown = re.search(r"val_bpc\D+([\d.]+)", capsys.readouterr().out)
+    assert shown
+    with (run / "logs" / "csv" / "metrics.csv").open() as file:
+        logged = [row["val_bpc"] for row in csv.DictReader(file) if row["val_bpc"]]
+    assert float(shown[1]) == pytest.approx(float(logged[-1]), rel=1e-5)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_predict_prints_every_row_in_the_files_order(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(command("predict", run)) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    records = list(read_records(run.parent / "val.jsonl"))
+    assert [(row["instruction"], row["input"], row["output"]) for row in rows] == [
+        (record.instruction, record.input, record.output) for record in records
+    ]
+    assert all(isinstance(row["answer"], str) for row in rows)
