@@ -86,6 +86,9 @@ class LossTerm:
     """Factor in the sum"""
     temperature: float = 1.0
     """Divides both logits; the loss is multiplied by its square. 1 when the tokenizers differ"""
+    teacher_temperature: float = 1.0
+    """Divides the teacher's logits alone, also with unequal tokenizers: above 1, a teacher that is surer of its answers
+    than a small student can be says more about the others"""
     options: dict[str, float] = field(default_factory=dict)
     """The loss's own options, such as `alpha` or `beta`"""
 
@@ -93,7 +96,7 @@ class LossTerm:
         """DistillError when this term cannot be computed in this run."""
         if self.name != "ce" and self.name not in LOSSES:
             raise DistillError(f"unknown loss {self.name!r}{nearest(self.name, ['ce', *LOSSES])}")
-        if self.temperature <= 0 or self.weight < 0:
+        if min(self.temperature, self.teacher_temperature) <= 0 or self.weight < 0:
             raise DistillError(f"loss {self.name}: temperature must be above 0 and weight at least 0")
         options = [] if self.name == "ce" else list(inspect.signature(LOSSES[self.name]).parameters)[2:]
         for option in self.options:

@@ -144,6 +144,8 @@ class Distiller(pl.LightningModule):
         if term.name == "ce":
             return functional.cross_entropy(logits.float(), batch.student.labels, reduction="sum")
         teacher_logits = functional.linear(signal.hidden, signal.weight, signal.bias)  # (teacher tokens, teacher vocab)
+        if term.teacher_temperature != 1:
+            teacher_logits = teacher_logits / term.teacher_temperature
         if self.aligner is None:
             width = min(teacher_logits.shape[-1], logits.shape[-1])  # checkpoints may be padded
             return divergence(term, teacher_logits[:, :width], logits[:, :width]).sum()
