@@ -145,13 +145,24 @@ class Aligner:
         return _divergence(some.mass, inside.clamp_min(1e-30).log().float())
 
     def _few(self, student: Tensor, listed: _Listed) -> Tensor:
-        """Listed single entries of rows that are not plain."""
+        """Listed single entries, and outcomes without any, of rows that are not plain."""
         some = listed.select((listed.place < 0) & (listed.sizes == 1))
         at = some.row * student.shape[-1] + _members(some.low, some.extra, self.order.to(some.low.device))
         # Several teacher entries may leave the same student entry: join them before taking logarithms.
         joined, back = torch.unique(at, return_inverse=True)
         mass = some.mass.new_zeros(len(joined)).index_add_(0, back, some.mass)
-        return _divergence(mass, student.reshape(-1)[joined])
+        total = _divergence(mass, student.reshape(-1)[joined])
+        lost = listed.select((listed.place < 0) & (listed.sizes == 0))
+        if not len(lost.row) or not bool(self.uncovered.any()):
+            return total
+        rows, back = torch.unique(lost.row, return_inverse=True)
+        mass = lost.mass.new_zeros(len(rows)).index_add_(0, back, lost.mass)
+        return total + _divergence(mass, self._log_uncovered(student[rows]))
+
+    def _log_uncovered(self, log_q: Tensor) -> Tensor:
+        """Log of the mass on entries that are in no set, (rows)."""
+        unnamed = log_q[:, : len(self.uncovered)]
+        return unnamed.masked_fill(~self.uncovered.to(log_q.device), -torch.inf).logsumexp(-1)
 
     def _plain(
         self, teacher: Tensor, student: Tensor, plan: PlanBatch, part: slice, possible: Tensor, listed: _Listed
@@ -177,8 +188,7 @@ class Aligner:
         if bool(self.uncovered.any()):
             left = mass[:, self.nowhere.to(device)].sum(-1)
             left = left.index_add(0, here.place[~named] - part.start, here.mass[~named])
-            unnamed = log_q[:, : len(self.uncovered)].masked_fill(~self.uncovered.to(device), -torch.inf)
-            total = total + _divergence(left, unnamed.logsumexp(-1))
+            total = total + _divergence(left, self._log_uncovered(log_q))
         return total
 
     def _log_mass(self, log_q: Tensor, sets: Tensor) -> Tensor:

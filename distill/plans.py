@@ -90,7 +90,8 @@ def lay_row(
     s_starts, t_starts = np.concatenate([[0], s_ends[:-1]]), np.concatenate([[0], t_ends[:-1]])[: len(t_ids)]
     at = np.searchsorted(t_starts, s_starts, "right") - 1  # of tokens without canonical bytes, spaces, the one after
     last = np.searchsorted(t_ends, s_ends, "left")  # where the student's token ends
-    at[(s_ends <= s_starts) | (last >= len(t_ids))] = -1
+    silent = np.array([sets.student_bytes[u] == b"" for u in s_ids.tolist()], dtype=bool)
+    at[(s_ends <= s_starts) | (last >= len(t_ids)) | silent] = -1
     plan = RowPlan(at, s_ids, t_ids[at] if len(t_ids) else at, len(t_ids))
     for j in np.flatnonzero(at >= 0).tolist():
         i, path = int(at[j]), tuple(t_ids[at[j] : last[j] + 1].tolist())
@@ -104,16 +105,14 @@ def lay_row(
             if len(path) > 1:
                 plan.paths[j] = path, path, min(depth, len(path) - 1)
             continue
-        said, key = text[t_starts[i] : s_starts[j]], path
-        if len(path) > 1:
-            key = (*sets.written(text[s_starts[j] : t_ends[i]]), *path[1:])
-        if len(key) < len(path) or any(sets.teacher_bytes[v] is None for v in path):
+        if any(sets.teacher_bytes[v] is None for v in path):
             at[j] = -1
             continue
         before = s_starts[np.searchsorted(s_starts, t_starts[i], "right") - 1]
-        plan.inside[j] = text[before : t_starts[i]], said
-        if len(path) > 1:
-            plan.paths[j] = path, key, 0
+        plan.inside[j] = text[before : t_starts[i]], text[t_starts[i] : s_starts[j]]
+        rest = sets.written(text[s_starts[j] : t_ends[i]])
+        if len(path) > 1 and rest:  # else what follows is taken as said
+            plan.paths[j] = path, (*rest, *path[1:]), 0
     single = np.array([j for j in plan.plain() if j not in plan.paths], dtype=np.int64)
     plan.named = single[~sets.holds(sets.single_paths, plan.realised[single], s_ids[single])].tolist()
     return plan

@@ -123,7 +123,7 @@ class VocabularySets:
         """The student's first entry for each text, -1 where it has none; (texts)."""
         new = list({t for t in texts if t not in self._firsts})
         for text, ids in zip(new, self._encode_bytes(self.student, new), strict=True):
-            self._firsts[text] = ids[0] if ids else -1
+            self._firsts[text] = ids[0] if ids and self.student_bytes[ids[0]] != b"" else -1
         return np.array([self._firsts[t] for t in texts], dtype=np.int64)
 
     def range(self, path: Path) -> tuple[int, int]:
@@ -273,7 +273,7 @@ class VocabularySets:
         """The entry that starts `place` bytes into a text of these entries; -1: none starts there."""
         for u in ids:
             if place <= 0:
-                return u if place == 0 else -1
+                return u if place == 0 and self.student_bytes[u] != b"" else -1
             size = len(self.student_bytes[u] or b"")
             if not size:  # [UNK] stands for any bytes
                 return -1
