@@ -1,0 +1,72 @@
+"""Feature losses: which layers meet, what is measured, what is owned."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from distill.errors import DistillError
+from distill.features import FEATURE_LOSSES, FeatureLoss, FeatureTerm, cosine, layer_pairs, mse
+
+
+@pytest.mark.parametrize(
+    ("layers", "student", "teacher", "pairs"),
+    [
+        ("last", 4, 12, [(4, 12)]),
+        ("uniform", 4, 12, [(1, 3), (2, 6), (3, 9), (4, 12)]),
+        ("uniform", 3, 4, [(1, 1), (2, 3), (3, 4)]),
+        ("uniform", 4, 4, [(1, 1), (2, 2), (3, 3), (4, 4)]),
+        ("0:0 2:4 4:8", 4, 8, [(0, 0), (2, 4), (4, 8)]),
+    ],
+)
+def test_layer_pairs(layers: str, student: int, teacher: int, pairs: list[tuple[int, int]]) -> None:
+    """Ends meet ends; the rest is evenly spaced."""
+    assert layer_pairs(layers, student, teacher) == pairs
+
+
+@pytest.mark.parametrize(("layers", "sentence"), [("5:1", "5:1 is outside"), ("1:13", "outside"), ("1-2", "got '1-2'")])
+def test_wrong_layers(layers: str, sentence: str) -> None:
+    """A sentence."""
+    with pytest.raises(DistillError, match=sentence):
+        layer_pairs(layers, 4, 12)
+
+
+def test_by_hand() -> None:
+    """Two tokens of width two."""
+    teacher = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    student = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    torch.testing.assert_close(mse(student, teacher), torch.tensor([0.25, 2.0]))  # mean square of the teacher: 2
+    torch.testing.assert_close(cosine(student, teacher), torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("name", FEATURE_LOSSES)
+def test_gradient_and_scale(name: str) -> None:
+    """In float64; neither changes when both sides are scaled alike."""
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(4, 6, generator=draw, dtype=torch.float64) for _ in range(2))
+    loss = FEATURE_LOSSES[name]
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher), student.requires_grad_())
+    torch.testing.assert_close(loss(100 * student, 100 * teacher), loss(student, teacher))
+    assert loss(teacher, teacher).abs().max() < 1e-9
+
+
+def test_the_sum_of_terms() -> None:
+    """A map's weight is shared by its pairs; projectors take the student's width to the teacher's."""
+    terms = [FeatureTerm("mse", 0.5, "uniform"), FeatureTerm("cosine", 2.0, "last")]
+    loss = FeatureLoss(terms, 2, 4, (3, 5))
+    assert loss.parts == [("mse", 0.25, 1, 2), ("mse", 0.25, 2, 4), ("cosine", 2.0, 2, 4)]
+    assert (loss.student_layers, loss.teacher_layers) == ([1, 2], [2, 4])
+    assert [tuple(p.weight.shape) for p in loss.projectors] == [(5, 3)] * 3  # type: ignore[union-attr,arg-type]
+    draw = torch.Generator().manual_seed(0)
+    student = {n: torch.randn(6, 3, generator=draw) for n in (1, 2)}
+    teacher = {n: torch.randn(6, 5, generator=draw) for n in (2, 4)}
+    one, two, three = loss.projectors
+    expected = 0.25 * mse(one(student[1]), teacher[2]) + 0.25 * mse(two(student[2]), teacher[4])
+    expected = expected + 2 * cosine(three(student[2]), teacher[4])
+    torch.testing.assert_close(loss(student, teacher), expected)
+
+
+def test_unknown_loss() -> None:
+    """A sentence."""
+    with pytest.raises(DistillError, match=r"unknown feature loss 'cosin' \(did you mean 'cosine'\?\)"):
+        FeatureLoss([FeatureTerm("cosin")], 2, 2, (3, 3))
