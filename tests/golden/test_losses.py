@@ -45,7 +45,7 @@ DENSE: dict[str, Callable[..., np.ndarray]] = {
     "skew_reverse_kl": lambda p, q, alpha=0.1: _kl(q, (1 - alpha) * p + alpha * q),
     "tvd": lambda p, q: 0.5 * np.abs(p - q).sum(-1),
 }
-OPTIONS = [(name, {}) for name in LOSSES] + [
+OPTIONS: list[tuple[str, dict[str, float]]] = [(name, {}) for name in LOSSES] + [
     ("jsd", {"beta": 0.2}), ("jsd", {"beta": 0.9}), ("skew_kl", {"alpha": 0.4}), ("skew_reverse_kl", {"alpha": 0.4}),
 ]  # fmt: skip
 
@@ -53,7 +53,7 @@ OPTIONS = [(name, {}) for name in LOSSES] + [
 def pair(rows: int = 5, classes: int = 7, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Random logits in float64."""
     draw = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(2, rows, classes, generator=draw, dtype=torch.float64) * 2)  # type: ignore[return-value]
+    return tuple(torch.randn(2, rows, classes, generator=draw, dtype=torch.float64) * 2)
 
 
 def test_every_loss_is_held_here() -> None:

@@ -56,7 +56,7 @@ def test_the_sum_of_terms() -> None:
     loss = FeatureLoss(terms, 2, 4, (3, 5))
     assert loss.parts == [("mse", 0.25, 1, 2), ("mse", 0.25, 2, 4), ("cosine", 2.0, 2, 4)]
     assert (loss.student_layers, loss.teacher_layers) == ([1, 2], [2, 4])
-    assert [tuple(p.weight.shape) for p in loss.projectors] == [(5, 3)] * 3  # type: ignore[union-attr,arg-type]
+    assert [tuple(p.weight.shape) for p in loss.projectors] == [(5, 3)] * 3  # type: ignore[arg-type]
     draw = torch.Generator().manual_seed(0)
     student = {n: torch.randn(6, 3, generator=draw) for n in (1, 2)}
     teacher = {n: torch.randn(6, 5, generator=draw) for n in (2, 4)}

@@ -57,7 +57,7 @@ def test_little_skew_is_none() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_the_teacher_rules_out(name: str) -> None:
-    """A teacher's exact zero is 0 log 0 = 0: the value and the gradient stay numbers (reverse KL is rightly infinite)."""
+    """A teacher's exact zero is 0 log 0 = 0: value and gradient stay numbers (reverse KL is rightly infinite)."""
     teacher = torch.tensor([[0.5, 0.5, 0.0]]).log()
     logits = torch.tensor([[0.3, -0.2, 0.1]], requires_grad=True)
     value = LOSSES[name](teacher, torch.log_softmax(logits, -1)).sum()

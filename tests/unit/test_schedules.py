@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from distill.errors import DistillError
@@ -14,7 +16,7 @@ def test_warm_up_then_down_to_the_floor(name: str) -> None:
     factors = [learning_rate_factor(name, step, 10, 100, 0.1) for step in range(120)]
     assert factors[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
     assert factors[10] == 1.0
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
     assert factors[100:] == pytest.approx([1.0 if name == "constant" else 0.1] * 20)
 
 
