@@ -61,7 +61,7 @@ def test_answers_end_at_the_same_bytes_on_every_side(view: ByteView) -> None:
     """EOS counts one: three answers of a conversation end where their bytes and EOS do."""
     ids, supervised, ends = row(encode_side(view, QA, [CONVERSATION], 512), 0)
     answers = [a for _, a in CONVERSATION.history] + [CONVERSATION.output]
-    places = np.cumsum([len(a.encode()) + 1 for a in answers])
+    places = np.cumsum([len(str(a).encode()) + 1 for a in answers])
     found = [e for i, s, e in zip(ids, supervised, ends, strict=True) if s and i == view.eos_id]
     assert found == places.tolist()
 
@@ -81,7 +81,7 @@ def test_long_rows_lose_the_end_of_their_answer(view: ByteView, spare: int) -> N
     length = int(whole.lengths[0])
     side = encode_side(view, QA, RECORDS[:1], length + spare)
     for kept, full in zip(row(side, 0), row(whole, 0), strict=True):
-        assert kept == full[: length + spare]
+        assert kept == full[: length + spare]  # type: ignore[index]
     assert side.cut == (spare < 0)
     assert (side.ids[-1] == view.eos_id) == (spare >= 0)
 
@@ -91,6 +91,16 @@ def test_a_prompt_that_fills_the_row_leaves_nothing_to_learn(view: ByteView) -> 
     prompt = len(view.encode_prompt(QA.render(RECORDS[0])[0][0]))
     assert encode_side(view, QA, RECORDS[:1], prompt).supervised_counts.tolist() == [0]
     assert encode_side(view, QA, RECORDS[:1], prompt + 1).supervised_counts.tolist() == [1]
+
+
+def test_characters_that_were_kept(view: ByteView) -> None:
+    """Whole answers count whole, cut ones up to the last token that is there; an EOS counts none."""
+    side = encode_side(view, QA, RECORDS, 512)
+    assert side.characters.tolist() == [8, len("小猫在家里。The cat好的。"), 2]
+    for spare in range(1, 6):
+        short = encode_side(view, QA, RECORDS[:1], int(side.lengths[0]) - spare)
+        kept = "小猫在家里看书。".encode()[: max(row(short, 0)[2])].decode(errors="ignore")
+        assert len(kept) <= short.characters[0] <= len(kept) + 1  # a character cut in its middle may count
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
@@ -112,7 +122,7 @@ def test_nothing_predicts_the_first_token(view: ByteView) -> None:
 
     bare = replace(QA, user="{q}")
     side = encode_side(view, bare, [Record("", output="好的。")], 512, question_share=1.0)
-    assert side.supervised.tolist()[0] is False
+    assert not side.supervised[0]
     assert side.supervised[1:].all()
 
 
