@@ -12,41 +12,26 @@ and a run that was stopped only replays its journal: what was answered before is
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import orjson
+from typing import Any
 
 from data_gen.filters import Filters
+from data_gen.harvest import Harvest, Slot
 from data_gen.interrupt import Interrupt
 from data_gen.journal import Journal, completion_of, request_hash
 from data_gen.output import Output, Report
 from data_gen.progress import Progress
-from data_gen.records import DataError, Record
+from data_gen.records import DataError
 from data_gen.strategies import State, Strategy
 from teachers.base import Completion, Request, TeacherError, TextTeacher
 
 FAILURES_IN_A_ROW = 50
 """So many without one answer between them: the run stops"""
-BARREN_ANSWERS = 300
-"""So many answers in a row without one row that passes: the run stops"""
 WINDOW = 10_000
 """Requests that may be open at once, when one that hangs holds up the order"""
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One row in the making: its current request, and in the end its last completion or error."""
-
-    request: Request
-    hash: str = ""
-    row: dict[str, Any] | None = None
-    error: str | None = None
-    usage: Counter[str] = field(default_factory=Counter)
-    attempts: int = 0
 
 
 def run(
@@ -81,8 +66,8 @@ def run(
             return replace(before, ran=False)
         job = _Job(strategy, teacher, paid, chain, state, requests)
         report = job.go(output)
-    if job.barren:
-        raise DataError(job.halt)
+    if job.harvest.barren:
+        raise DataError(job.harvest.barren)
     if job.halt:
         kept = f"; {len(paid)} answers are safe in {paid.path}, and the same command goes on from there"
         raise TeacherError(job.halt + (kept if len(paid) else ""))
@@ -106,31 +91,30 @@ class _Job:
         self.strategy, self.teacher, self.journal, self.filters = strategy, teacher, journal, filters
         self.state, self.rows, self._requests = state, state.rows, requests
         self.report = Report()
+        self.harvest = Harvest(strategy, teacher, filters, self.report, state.rows)
         self.halt = ""
         """Why nothing more is asked"""
         self.interrupt = Interrupt()
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, Slot] = {}
         self._next_slot = self._next_row = 0
-        self._follow_ups: deque[_Slot] = deque()
-        self._waiting: dict[str, list[_Slot]] = {}
+        self._follow_ups: deque[Slot] = deque()
+        self._waiting: dict[str, list[Slot]] = {}
         self._hash_of: dict[str, str] = {}
         """Of the requests in flight, by their keys"""
-        self.barren = False
-        """It was halted because nothing passes the filters"""
-        self._failures_in_a_row = self._without_row = 0
+        self._failures_in_a_row = 0
 
     def go(self, output: Output) -> Report:
         """Ask until there is enough or no way on; then make the output final, unless it was stopped."""
         report = self.report
         with output.writers() as (kept, rejected), self._progress() as self._bar, self.interrupt:
-            self._kept, self._rejected = kept, rejected
+            self.harvest.kept, self.harvest.rejected = kept, rejected
             while not self._stopped():
                 asked = 0
                 for completion in self.teacher.generate(self._feed()):
                     asked += 1
                     self._take(completion)
                 self._give_up_unanswered()
-                if self._full() or not (asked or self._follow_ups):
+                if self.harvest.full() or not (asked or self._follow_ups):
                     break
         report.rejected = dict(self.filters.rejected.most_common())
         if not self._stopped():
@@ -139,10 +123,7 @@ class _Job:
         return report
 
     def _stopped(self) -> bool:
-        return bool(self.halt) or self.interrupt.asked
-
-    def _full(self) -> bool:
-        return self.rows is not None and self.report.accepted >= self.rows
+        return bool(self.halt or self.harvest.barren) or self.interrupt.asked
 
     def _enough(self) -> bool:
         """What is accepted and what is open may already give all rows."""
@@ -152,7 +133,7 @@ class _Job:
 
     def _feed(self) -> Iterator[Request]:
         """Requests for the teacher: follow-ups first, then new ones; those in the journal are answered from there."""
-        while not self._stopped() and not self._full():
+        while not self._stopped() and not self.harvest.full():
             if self._follow_ups:
                 slot = self._follow_ups.popleft()
             elif self.report.exhausted or self._enough() or len(self._slots) >= WINDOW:
@@ -162,7 +143,7 @@ class _Job:
                 if request is None:
                     self.report.exhausted = True
                     return
-                slot = self._slots[self._next_slot] = _Slot(request)
+                slot = self._slots[self._next_slot] = Slot(request)
                 self._next_slot += 1
             slot.hash = request_hash(self.teacher.name, slot.request, local=self.teacher.local)
             row = self.journal.get(slot.hash)
@@ -200,7 +181,7 @@ class _Job:
                 self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
         self._emit()
 
-    def _answered(self, slot: _Slot, row: dict[str, Any]) -> None:
+    def _answered(self, slot: Slot, row: dict[str, Any]) -> None:
         """A slot's request has its answer: ask on for the same row, or be done with it."""
         slot.usage.update(row["usage"])
         if row["name"] == slot.request.key:  # an answer that serves two rows was paid for once
@@ -225,7 +206,7 @@ class _Job:
 
     def _emit(self) -> None:
         """Write the rows whose turn has come."""
-        while not self._full() and (slot := self._slots.get(self._next_row)) is not None:
+        while not self.harvest.full() and (slot := self._slots.get(self._next_row)) is not None:
             if slot.row is None and slot.error is None:
                 return
             if slot.error is not None and self._stopped():
@@ -234,76 +215,12 @@ class _Job:
             self._next_row += 1
             before = self.report.accepted
             if slot.row is None:
-                self._failed(slot)
+                self.harvest.failed(slot)
             else:
-                self._read_out(slot, slot.row)
-            self._bar.advance(self.report.accepted - before, self._note())
-
-    def _failed(self, slot: _Slot) -> None:
-        self.report.failed += 1
-        self.report.last_failure = slot.error or ""
-        record = getattr(slot.request, "record", None) or Record(instruction="")
-        _write(self._rejected, {"reason": "failed", "error": slot.error, "key": slot.request.key, **record.to_dict()})
-
-    def _read_out(self, slot: _Slot, row: dict[str, Any]) -> None:
-        """Records of a finished slot through the filters, into one file or the other."""
-        report = self.report
-        report.requests += 1
-        self._without_row += 1
-        records = self.strategy.parse(slot.request, completion_of(row, slot.request.key))
-        if not records:
-            self.filters.rejected["no task in the answer"] += 1
-            _write(self._rejected, {"reason": "no task in the answer", "key": slot.request.key, "text": row["text"]})
-        for record in records:
-            if self._full():
-                return
-            record.meta = {**self._provenance(slot, row), **record.meta}
-            reason = self.filters.check(record)
-            if reason:
-                _write(self._rejected, {"reason": reason, **record.to_dict()})
-            else:
-                _write(self._kept, record.to_dict())
-                report.accepted += 1
-                self._without_row = 0
-        self.state.accepted = report.accepted
-        if self._without_row >= BARREN_ANSWERS and not self._full() and self.strategy.total is None:
-            self.barren = True
-            reason, count = self.filters.rejected.most_common(1)[0]
-            self.halt = (
-                f"the last {BARREN_ANSWERS} answers gave no row that passes the filters ({reason!r} {count} times); "
-                "look at the rejected rows, then change the filters or what is asked"
-            )
-
-    def _provenance(self, slot: _Slot, row: dict[str, Any]) -> dict[str, Any]:
-        request = slot.request
-        return {
-            "strategy": self.strategy.name,
-            "teacher": self.teacher.name,
-            "model": row["model"],
-            "template": self.strategy.settings.get("template"),
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-            "seed": self.strategy.settings.get("seed"),
-            "request": request.key,
-            "request_seed": request.seed,
-            "prompt_hash": slot.hash,
-            "finish_reason": row["finish_reason"],
-            "usage": dict(slot.usage),
-            "attempts": slot.attempts,
-            "time": row["time"],
-        }
+                self.harvest.read_out(slot, slot.row)
+            self.state.accepted = self.report.accepted
+            self._bar.advance(self.report.accepted - before, self.harvest.note())
 
     def _progress(self) -> Progress:
         wanted = [count for count in (self.rows, self.strategy.total) if count is not None]
         return Progress("generate", total=min(wanted))
-
-    def _note(self) -> str:
-        report = self.report
-        failed = f", {report.failed} failed" if report.failed else ""
-        rejected = self.filters.rejected.total()
-        return f"{rejected} rejected{failed}, {report.prompt_tokens + report.completion_tokens:,} tokens"
-
-
-def _write(file: BinaryIO, row: dict[str, Any]) -> None:
-    file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))

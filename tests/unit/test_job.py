@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen import job as job_module
+from data_gen import harvest
 from data_gen.job import run
 from data_gen.output import Report
 from data_gen.records import DataError, read_records
@@ -180,7 +180,7 @@ def test_endless_failures_stop(tmp_path: Path) -> None:
 
 
 def test_nothing_that_passes_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "BARREN_ANSWERS", 20)
+    monkeypatch.setattr(harvest, "BARREN_ANSWERS", 20)
     with pytest.raises(
         DataError, match=r"the last 20 answers gave no row that passes the filters \('no task in the answer'"
     ):

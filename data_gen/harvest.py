@@ -1,0 +1,115 @@
+"""What becomes of an answer: records with their provenance, through the filters, into one file or the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import orjson
+
+from data_gen.filters import Filters
+from data_gen.journal import completion_of
+from data_gen.output import Report
+from data_gen.records import Record
+from data_gen.strategies import Strategy
+from teachers.base import Request, TextTeacher
+
+BARREN_ANSWERS = 300
+"""So many answers in a row without one row that passes: the run stops"""
+
+
+@dataclass(slots=True)
+class Slot:
+    """One row in the making: its current request, and in the end its last completion or error."""
+
+    request: Request
+    hash: str = ""
+    row: dict[str, Any] | None = None
+    error: str | None = None
+    usage: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+
+
+class Harvest:
+    """Reads finished slots out, in the order in which the job hands them over; counts into the report."""
+
+    kept: BinaryIO
+    rejected: BinaryIO
+
+    def __init__(
+        self, strategy: Strategy, teacher: TextTeacher, filters: Filters, report: Report, rows: int | None
+    ) -> None:
+        self.strategy, self.teacher, self.filters, self.report, self.rows = strategy, teacher, filters, report, rows
+        self.barren = ""
+        """The sentence when nothing passes the filters any more"""
+        self._without_row = 0
+
+    def full(self) -> bool:
+        """All rows that were wanted are there."""
+        return self.rows is not None and self.report.accepted >= self.rows
+
+    def failed(self, slot: Slot) -> None:
+        """A request without an answer: it stands among the rejected rows."""
+        self.report.failed += 1
+        self.report.last_failure = slot.error or ""
+        record = getattr(slot.request, "record", None) or Record(instruction="")
+        _write(self.rejected, {"reason": "failed", "error": slot.error, "key": slot.request.key, **record.to_dict()})
+
+    def read_out(self, slot: Slot, row: dict[str, Any]) -> None:
+        """Records of an answer through the filters, into one file or the other."""
+        report = self.report
+        report.requests += 1
+        self._without_row += 1
+        records = self.strategy.parse(slot.request, completion_of(row, slot.request.key))
+        if not records:
+            self.filters.rejected["no task in the answer"] += 1
+            _write(self.rejected, {"reason": "no task in the answer", "key": slot.request.key, "text": row["text"]})
+        for record in records:
+            if self.full():
+                return
+            record.meta = {**self._provenance(slot, row), **record.meta}
+            reason = self.filters.check(record)
+            if reason:
+                _write(self.rejected, {"reason": reason, **record.to_dict()})
+            else:
+                _write(self.kept, record.to_dict())
+                report.accepted += 1
+                self._without_row = 0
+        if self._without_row >= BARREN_ANSWERS and not self.full() and self.strategy.total is None:
+            reason, count = self.filters.rejected.most_common(1)[0]
+            self.barren = (
+                f"the last {BARREN_ANSWERS} answers gave no row that passes the filters ({reason!r} {count} times); "
+                "look at the rejected rows, then change the filters or what is asked"
+            )
+
+    def _provenance(self, slot: Slot, row: dict[str, Any]) -> dict[str, Any]:
+        request = slot.request
+        return {
+            "strategy": self.strategy.name,
+            "teacher": self.teacher.name,
+            "model": row["model"],
+            "template": self.strategy.settings.get("template"),
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+            "seed": self.strategy.settings.get("seed"),
+            "request": request.key,
+            "request_seed": request.seed,
+            "prompt_hash": slot.hash,
+            "finish_reason": row["finish_reason"],
+            "usage": dict(slot.usage),
+            "attempts": slot.attempts,
+            "time": row["time"],
+        }
+
+    def note(self) -> str:
+        """What the progress line says besides the rows."""
+        report = self.report
+        failed = f", {report.failed} failed" if report.failed else ""
+        rejected = self.filters.rejected.total()
+        return f"{rejected} rejected{failed}, {report.prompt_tokens + report.completion_tokens:,} tokens"
+
+
+def _write(file: BinaryIO, row: dict[str, Any]) -> None:
+    file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
