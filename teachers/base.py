@@ -95,8 +95,20 @@ class DenseSignal:
 class SignalTeacher(Protocol):
     """Gives signals for token ids in its own vocabulary."""
 
-    tokenizer: Any
-    vocab_id: str
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def vocab_id(self) -> str:
+        """Fingerprint of the tokenizer's vocabulary, as `vocabulary_id` makes it"""
+
+    @property
+    def layers(self) -> int:
+        """How many blocks it has: `signal` gives hidden states of 0 (the embeddings) to this one"""
+
+    @property
+    def width(self) -> int:
+        """Numbers a hidden state"""
 
     def to(self, device: Any) -> Any: ...
 

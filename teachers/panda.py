@@ -90,6 +90,27 @@ class PandaTeacher:
         return self._vocab_id
 
     @property
+    def layers(self) -> int:
+        """How many blocks the model has; its weights are not read for that."""
+        return self._shape.num_hidden_layers
+
+    @property
+    def width(self) -> int:
+        """Numbers a hidden state; the weights are not read for that."""
+        return self._shape.hidden_size
+
+    @property
+    def _shape(self) -> Any:
+        if self._model is not None:
+            return self._model.config
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(self.path, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise TeacherError(f"cannot read the config of {self.path}: {first_line(error)}") from None
+
+    @property
     def model(self) -> Any:
         """The model, in evaluation mode and without gradients; read on first use."""
         if self._model is None:

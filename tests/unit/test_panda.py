@@ -62,6 +62,24 @@ def test_greedy_equals_transformers_row_by_row(folders: dict[str, Path], kind: s
         assert done[prompt].usage == {"prompt_tokens": ids.shape[1], "completion_tokens": len(answer)}
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_its_shape_is_known_before_its_weights(folders: dict[str, Path], kind: str) -> None:
+    """What projectors are built from, whatever the architecture calls it."""
+    teacher = PandaTeacher(str(folders[kind]))
+    assert (teacher.layers, teacher.width) == (2, 32)
+    assert teacher._model is None
+    assert teacher.model is not None
+    assert (teacher.layers, teacher.width) == (2, 32)
+    (folders[kind] / "config.json").rename(folders[kind] / "away")
+    try:
+        broken = PandaTeacher.__new__(PandaTeacher)
+        broken._model, broken.path = None, str(folders[kind])
+        with pytest.raises(TeacherError, match="cannot read the config of"):
+            _ = broken.width
+    finally:
+        (folders[kind] / "away").rename(folders[kind] / "config.json")
+
+
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
 def test_a_sampled_answer_does_not_depend_on_its_batch(folders: dict[str, Path], top_p: float) -> None:
     alone = ask(PandaTeacher(str(folders["llama"]), batch_size=1), temperature=0.7, seed=5, top_p=top_p)

@@ -1,0 +1,227 @@
+"""From files of records to batches on both sides: what is learnt, what is cut, what is left out, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_gen.records import DataError, Record, write_records
+from data_gen.templates import get_template
+from distill.align import Aligner
+from distill.data import EncodedRows, InstructionData
+from distill.errors import DistillError
+from students.tokenizers import ByteView, load_tokenizer
+from tests import tiny
+
+LINES = tiny.sentences()
+QA = get_template("qa")
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ByteView]:
+    folder = tmp_path_factory.mktemp("tokenizers")
+    return {name: ByteView(load_tokenizer(make(folder / name))) for name, make in tiny.FAMILIES.items()}
+
+
+class Trainer:
+    """What InstructionData looks at of a Trainer and of the model in it."""
+
+    def __init__(self, student: ByteView, teacher: ByteView | None, world: int = 1, rank: int = 0) -> None:
+        same = teacher is not None and teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab()
+        self.lightning_module = SimpleNamespace(
+            student_view=student, teacher_view=teacher, student_pad=0, teacher_pad=0,
+            aligner=Aligner(teacher, student) if teacher is not None and not same else None,
+        )  # fmt: skip
+        self.accumulate_grad_batches, self.world_size, self.global_rank = 1, world, rank
+
+
+def ready(data: InstructionData, student: ByteView, teacher: ByteView | None = None, stage: str = "fit") -> Any:
+    """The data module as a Trainer sets it up."""
+    data.trainer = Trainer(student, teacher)  # type: ignore[assignment]
+    data.setup(stage)
+    return data
+
+
+def file(folder: Path, name: str, records: list[Record]) -> str:
+    write_records(folder / name, records)
+    return str(folder / name)
+
+
+def some(count: int, start: int = 0) -> list[Record]:
+    return [Record(f"第{n}句", output=LINES[n]) for n in range(start, start + count)]
+
+
+def learnt(rows: EncodedRows, r: int, view: ByteView) -> str:
+    """The supervised tokens of a row as text; EOS shows as |."""
+    at = rows.student.row(r)
+    ids = rows.student.ids[at][rows.student.supervised[at]].tolist()
+    return b"".join(b"|" if i == view.eos_id else view.entries[i] or b"?" for i in ids).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(("share", "asked"), [(0.0, []), (0.25, [3, 7]), (0.5, [1, 3, 5, 7]), (1.0, list(range(8)))])
+def test_question_share(share: float, asked: list[int], views: dict[str, ByteView], tmp_path: Path) -> None:
+    """Of an evenly spread share of rows the question is learnt too, all but the first token, which nothing predicts.
+    Validation looks at answers alone."""
+    path = file(tmp_path, "train.jsonl", some(8))
+    data = ready(InstructionData(path, val=path, question_share=share), views["byte"])
+    for r, record in enumerate(data.records["train"]):
+        whole = "".join(text for text, _ in QA.render(record)) + "|"
+        first = len(views["byte"].entries[views["byte"].encode_prompt(whole)[0]] or b"")
+        expected = whole.encode()[first:].decode("utf-8", "replace") if r in asked else record.output + "|"
+        assert learnt(data.rows["train"], r, views["byte"]) == expected
+        assert learnt(data.rows["val"], r, views["byte"]) == record.output + "|"
+    counts = data.rows["train"].student.supervised_counts
+    assert [r for r in range(8) if counts[r] > data.rows["val"].student.supervised_counts[r]] == asked
+
+
+def test_question_share_goes_without_a_teacher(views: dict[str, ByteView], tmp_path: Path) -> None:
+    data = InstructionData(file(tmp_path, "t.jsonl", some(4)), question_share=0.5)
+    with pytest.raises(DistillError, match="question_share goes without a teacher"):
+        ready(data, views["wordpiece"], views["sentencepiece"])
+
+
+@pytest.mark.parametrize("limit", [None, 1, 3, 99])
+def test_limit_is_of_each_file(limit: int | None, views: dict[str, ByteView], tmp_path: Path) -> None:
+    """The first rows of each, in the files' order."""
+    files = [file(tmp_path, "a.jsonl", some(4)), file(tmp_path, "b.jsonl", some(5, 10))]
+    data = ready(InstructionData(files, val=files[1], limit=limit), views["byte"])
+    a, b = min(limit or 99, 4), min(limit or 99, 5)
+    assert [r.output for r in data.records["train"]] == LINES[:a] + LINES[10 : 10 + b]
+    assert [r.output for r in data.records["val"]] == LINES[10 : 10 + b]
+    assert len(data.rows["train"]) == a + b
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("wordpiece", "sentencepiece"), ("byte", "wordpiece")])
+def test_both_sides_of_a_batch_are_the_same_rows(
+    student: str, teacher: str, views: dict[str, ByteView], tmp_path: Path
+) -> None:
+    """The teacher's tokens are the same answers in its own vocabulary and its own template."""
+    path = file(tmp_path, "t.jsonl", [*some(3), Record("再说", "材料", "好的。", history=[["谁？", "小猫"]])])
+    data = ready(InstructionData(path, teacher_template="alpaca"), views[student], views[teacher])
+    batch = data.rows["train"][([3, 1], 9.0)]
+    assert (batch.rows, batch.step_tokens) == ([3, 1], 9.0)
+    records = [data.records["train"][r] for r in batch.rows]
+    for view, tokens in ((views[student], batch.student), (views[teacher], batch.teacher)):
+        texts = [text for record in records for text, answer in QA.render(record) if answer]
+        expected = [i for text in texts for i in [*view.encode(text), view.eos_id]]
+        assert tokens.labels.tolist() == expected
+    assert batch.characters == sum(len(r.output) + sum(len(a) for _, a in r.history) for r in records)
+    prompt = views[teacher].encode_prompt(get_template("alpaca").render(records[1])[0][0])
+    assert batch.teacher.ids[1, : len(prompt)].tolist() == prompt
+
+
+def test_answers_are_cut_alike_in_one_vocabulary(
+    views: dict[str, ByteView], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the student lost at max_length the teacher, in its longer template, is not asked for."""
+    long = Record("说", output="".join(LINES[:30]))
+    path = file(tmp_path, "t.jsonl", [*some(2), long])
+    view = views["byte"]
+    data = ready(InstructionData(path, max_length=40, teacher_template="chatml"), view, view)
+    rows = data.rows["train"]
+    assert "train: 1 of 3 answers cut at 40 tokens" in capsys.readouterr().err
+    assert rows.student.lengths[2] == 40
+    batch = rows[([0, 1, 2], 1.0)]
+    assert batch.teacher.labels.tolist() == batch.student.labels.tolist()
+    assert batch.plan is None
+    assert rows.student.characters[2] < len(long.output)
+
+
+def test_a_teacher_reads_further_than_the_student(views: dict[str, ByteView], tmp_path: Path) -> None:
+    """It may need more tokens for what the student keeps: every token the student is asked for has a target."""
+    scrambled = "".join(LINES)[::-7][:80]
+    path = file(tmp_path, "t.jsonl", [Record("说", output=scrambled)])
+    data = ready(InstructionData(path, max_length=40), views["wordpiece"], views["byte"])
+    rows = data.rows["train"]
+    assert rows.student.lengths[0] == 40
+    assert rows.teacher is not None
+    assert rows.teacher.lengths[0] > 60
+    (plan,) = rows.plans
+    assert (plan.teacher_at[:-1] >= 0).all()
+
+
+def test_a_teacher_that_does_not_see_the_whole_answer(views: dict[str, ByteView], tmp_path: Path) -> None:
+    """Its template alone fills the four times max_length tokens it gets."""
+    path = file(tmp_path, "t.jsonl", [Record("说", output="好")])
+    data = InstructionData(path, max_length=14, teacher_template="alpaca")
+    with pytest.raises(DistillError, match=r"must see the whole answer: raise data\.max_length"):
+        ready(data, views["byte"], views["byte"])
+
+
+def test_rows_without_an_answer_within_reach_are_left_out(
+    views: dict[str, ByteView], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A prompt that fills max_length, an empty output: counted, and records and rows stay side by side."""
+    records = [Record("问" * 60, output="答"), Record("空", output=""), *some(2)]
+    data = ready(InstructionData(file(tmp_path, "t.jsonl", records), max_length=30), views["wordpiece"])
+    assert "train: 2 rows have no answer within 30 tokens, left out" in capsys.readouterr().err
+    assert [r.output for r in data.records["train"]] == LINES[:2]
+    assert len(data.rows["train"]) == 2
+    none = file(tmp_path, "none.jsonl", records[:1])
+    with pytest.raises(DistillError, match=r"data\.train: no usable row in .*none\.jsonl"):
+        ready(InstructionData(none, max_length=30), views["wordpiece"])
+
+
+def test_what_a_stage_reads(views: dict[str, ByteView], tmp_path: Path) -> None:
+    """Scoring reads no training file; it needs data.val; bad files name their line before anything is encoded."""
+    val = file(tmp_path, "val.jsonl", some(3))
+    data = ready(InstructionData(str(tmp_path / "none.jsonl"), val=val), views["byte"], stage="validate")
+    assert list(data.rows) == ["val"]
+    with pytest.raises(DistillError, match=r"need data\.val"):
+        ready(InstructionData(val), views["byte"], stage="predict")
+    with pytest.raises(DataError, match=r"no file .*none\.jsonl"):
+        InstructionData(str(tmp_path / "none.jsonl")).read("fit")
+    with pytest.raises(DataError, match=r"no file .*none\.jsonl"):
+        InstructionData(val, val=str(tmp_path / "none.jsonl")).read("fit")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"batch_size": 0}, "data.batch_size is 1 at least"),
+        ({"max_length": 1}, "data.max_length 2"),
+        ({"question_share": 1.5}, "question_share is a share"),
+    ],
+)
+def test_values_out_of_range(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(DistillError, match=said):
+        InstructionData("x.jsonl", **settings)
+
+
+def test_the_loader_goes_on_where_the_run_stopped(views: dict[str, ByteView], tmp_path: Path) -> None:
+    """The state of one data module in another: the rest of the epoch, then the next one."""
+    path = file(tmp_path, "t.jsonl", some(20))
+
+    def made() -> Any:
+        return ready(InstructionData(path, batch_size=3, seed=5), views["byte"])
+
+    whole = made()
+    loader = whole.train_dataloader()
+    expected = [[batch.rows for batch in loader] for _ in range(2)]
+    stopped = made()
+    taken = []
+    for batch in (loader := stopped.train_dataloader()):
+        taken.append(batch.rows)
+        if len(taken) == 4:
+            break
+    assert taken == expected[0][:4]
+    resumed = made()
+    resumed.load_state_dict(stopped.state_dict())
+    loader = resumed.train_dataloader()
+    assert [[batch.rows for batch in loader] for _ in range(2)] == [expected[0][4:], expected[1]]
+
+
+def test_validation_sees_every_row_once(views: dict[str, ByteView], tmp_path: Path) -> None:
+    path = file(tmp_path, "v.jsonl", some(11))
+    data = ready(InstructionData(path, val=path, batch_size=2), views["byte"])
+    batches = list(data.val_dataloader())
+    assert max(len(batch.rows) for batch in batches) == 4
+    rows = [r for batch in batches for r in batch.rows]
+    assert sorted(rows) == list(range(11))
+    lengths = data.rows["val"].student.lengths[rows]
+    assert (np.diff(lengths) >= 0).all()
+    assert ready(InstructionData(path), views["byte"]).val_dataloader() == []
