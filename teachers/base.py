@@ -63,6 +63,18 @@ class Completion:
     """`prompt_tokens`, `completion_tokens`"""
     attempts: int = 1
     seconds: float = 0.0
+    logprobs: list[Any] | None = None
+    """`[token, logprob, [[token, logprob], ...]]` a token, when asked for; no UTF-8: a list of bytes instead of text"""
+
+
+def estimated_tokens(request: Request) -> int:
+    """Tokens that a request will be charged for reading, roughly: 0.8 a 汉字, 0.3 a letter, 4 a message."""
+    texts = [message["content"] for message in request.messages] or [request.prompt or ""]
+    count = 3.0
+    for text in texts:
+        wide = (len(text.encode("utf-8", "replace")) - len(text)) / 2
+        count += 4 + 0.8 * wide + 0.3 * (len(text) - wide)
+    return int(count)
 
 
 @runtime_checkable
@@ -81,7 +93,7 @@ class DenseSignal:
     """A local teacher's supervision for one batch: logits are formed from it chunk by chunk.
 
     `hidden` (tokens, width) are the final hidden states at the positions asked for; `weight` (vocab, width) and
-    `bias` (vocab) are the output embedding; `layers` maps a layer's number to its hidden states (tokens, width).
+    `bias` (vocab) are the output embedding; `layers` maps a layer's number to its hidden states (places, width).
     """
 
     vocab_id: str
@@ -118,7 +130,10 @@ class SignalTeacher(Protocol):
         attention_mask: torch.Tensor,
         positions: torch.Tensor,
         layers: list[int],
-    ) -> DenseSignal: ...
+        layer_positions: torch.Tensor | None = None,
+    ) -> DenseSignal:
+        """What it says at flat `positions` of the padded (rows, length) input; hidden states of `layers` at
+        `layer_positions`, by default the same."""
 
 
 def vocabulary_id(tokenizer: Any) -> str:

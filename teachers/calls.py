@@ -1,7 +1,8 @@
 """The sending side of ChatGPTTeacher: an event loop in a thread of its own, attempts, pauses, the end of a run.
 
 The caller's thread submits requests and takes completions from `done`; nothing here blocks on it, and a Ctrl-C there
-never interrupts a connection half way.
+never interrupts a connection half way. A request holds one of `concurrency` places while it is being sent and answered,
+and gives it up while it pauses: another attempt queues up with the first ones.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from teachers.base import Completion, Request
+import orjson
+
+from teachers.base import Completion, Request, estimated_tokens
 from teachers.http_errors import Again, Never, of_connection, of_status
+from teachers.keys import Key
+from teachers.replies import Reply, read
 
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
@@ -25,8 +30,10 @@ PATIENCE_S = 600.0
 """How long a rate limit may put one request off, all its 429 together"""
 SPREAD_S = 2.0
 """Over how long those who were told the same Retry-After spread out"""
-EMPTY_ANSWERS = 3
-"""So often an empty answer is taken for a fault; then it is what the model has to say"""
+USELESS_ANSWERS = 3
+"""So often an empty answer, or one that is no JSON, is taken for a fault; then it is what the model has to say"""
+PAUSING = 3
+"""Requests that may pause, as a multiple of those in flight"""
 
 
 @dataclass(slots=True)
@@ -36,7 +43,7 @@ class _Effort:
     sent: int = 0
     failed: int = 0
     put_off_s: float = 0.0
-    empty: int = 0
+    useless: int = 0
     usage: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
 
 
@@ -44,20 +51,40 @@ class Calls:
     """The event loop's side: sends requests, tries again, puts completions into `done`."""
 
     def __init__(self, teacher: ChatGPTTeacher) -> None:
-        self.teacher = teacher
-        self.done: SimpleQueue[Completion | BaseException] = SimpleQueue()
-        self.over = threading.Event()
-        """Set by a fatal failure: nothing more is sent"""
+        import httpx2
+        from tenacity import AsyncRetrying, retry_if_exception_type
+
+        self.teacher, self._response = teacher, httpx2.Response
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Again), wait=_pause, stop=_enough, sleep=self._rest, reraise=True
+        )
+        self.done: SimpleQueue[Completion | BaseException | None] = SimpleQueue()
+        """None: somebody went to pause"""
+        self.over = False
+        """Nothing more is sent: after a fatal failure, or because the caller said so"""
+        self._pausing = 0
         self._over = asyncio.Event()
-        self._next_slot = 0.0
+        self._places = asyncio.Semaphore(teacher.concurrency)
+        teacher.ring.renew()
         self._tasks: set[asyncio.Task[Completion]] = set()
         self._client = teacher.client()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chatgpt", daemon=True)
         self._thread.start()
 
+    def has_room(self, taken: int) -> bool:
+        """Whether another request may be taken while `taken` are not done."""
+        most = self.teacher.concurrency
+        pausing = min(self._pausing, PAUSING * most) if self.teacher.reached_before() else 0
+        return not self.over and taken - pausing < most
+
     def submit(self, request: Request) -> None:
         self._loop.call_soon_threadsafe(self._start, request)
+
+    def wind_down(self) -> None:
+        """Send nothing more; what is in flight still comes."""
+        self.over = True
+        self._loop.call_soon_threadsafe(self._over.set)
 
     def _start(self, request: Request) -> None:
         task = self._loop.create_task(self._complete(request))
@@ -90,91 +117,128 @@ class Calls:
 
     async def _complete(self, request: Request) -> Completion:
         """One request to its end: an answer, or a completion that carries the error."""
-        from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-
         effort, start = _Effort(), time.monotonic()
-
-        def pause(state: RetryCallState) -> float:
-            return self._pause(effort, _failure(state))
-
-        def enough(state: RetryCallState) -> bool:
-            return self._enough(effort, _failure(state))
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Again), wait=pause, stop=enough, sleep=self._sleep, reraise=True
-        )
         try:
-            completion: Completion = await retrying(self._attempt, request, effort)
+            completion: Completion = await self._retrying.copy()(self._attempt, request, effort, self.teacher)
         except (Again, Never) as error:
             text = self.teacher.scrub(str(error))
             fatal = error.fatal or (error.unreachable and not self.teacher.reached_before())
             if fatal:
-                self.over.set()
+                self.over = True
                 self._over.set()
             completion = Completion(request.key, error=text, finish_reason="error", fatal=fatal, usage=effort.usage)
         completion.attempts, completion.seconds = effort.sent, round(time.monotonic() - start, 3)
         return completion
 
-    async def _attempt(self, request: Request, effort: _Effort) -> Completion:
-        import httpx2
+    async def _attempt(self, request: Request, effort: _Effort, teacher: ChatGPTTeacher) -> Completion:
+        """One sending, in one of the places, with the key whose turn it is."""
+        async with self._places:
+            tokens = estimated_tokens(request) + request.max_tokens if teacher.ring.paced else 0
+            key = await teacher.ring.place(tokens, self._sleep)
+            if self._over.is_set():
+                raise Never("not sent: the run was stopped")
+            effort.sent += 1
+            reply = await self._send(orjson.dumps(teacher.body(request)), key)
+        for name, count in reply.usage.items():
+            effort.usage[name] = effort.usage.get(name, 0) + count
+        if teacher.ring.paced:
+            key.give_back(tokens - sum(reply.usage[name] for name in ("prompt_tokens", "completion_tokens")))
+        useless = _useless(reply, teacher.wants_json)
+        effort.useless += bool(useless)
+        if useless and effort.useless < USELESS_ANSWERS and effort.failed + 1 < teacher.max_attempts:
+            raise Again(useless)
+        return Completion(
+            request.key, reply.text, reply.reason, model=reply.model, usage=effort.usage, logprobs=reply.logprobs
+        )
+
+    async def _send(self, content: bytes, key: Key) -> Reply:
+        """Post, and read what comes; raises Again or Never for everything that is no good answer."""
         import openai
 
         teacher = self.teacher
-        await self._wait_for_slot()
-        if self._over.is_set():
-            raise Never("not sent: the run was stopped by another request's failure")
-        effort.sent += 1
+        headers = {"Content-Type": "application/json"}
+        if key.secret:
+            headers["Authorization"] = f"Bearer {key.secret}"
         try:
             async with asyncio.timeout(teacher.timeout_s):
                 reply = await self._client.post(
-                    "/chat/completions", cast_to=httpx2.Response, body=teacher.body(request)
+                    "/chat/completions", cast_to=self._response, content=content, options={"headers": headers}
                 )
         except TimeoutError:
             raise Again(f"no answer within {teacher.timeout_s:g} s (--timeout gives it more)") from None
         except openai.APIStatusError as error:
             verdict = of_status(error.status_code, error.response.headers, error.response.content)
-            raise (teacher.refusal(verdict) if isinstance(verdict, Never) else verdict) from None
+            if isinstance(verdict, Never):
+                raise teacher.refusal(verdict, key) from None
+            if verdict.limited:
+                key.limited(verdict.wait_s)
+            raise verdict from None
         except openai.APIConnectionError as error:
             raise of_connection(teacher.base_url, error.__cause__) from None
-        text, reason, model, usage = teacher.read(reply.content, reply.headers.get("content-type", ""))
-        for name, count in usage.items():
-            effort.usage[name] += count
-        effort.empty += not text.strip()
-        if not text.strip() and effort.empty < EMPTY_ANSWERS and effort.failed + 1 < teacher.max_attempts:
-            raise Again("the answer was empty")
-        return Completion(request.key, text, reason, model=model, usage=effort.usage)
+        try:
+            answer = read(reply.content, reply.headers.get("content-type", ""), teacher.base_url, teacher.name)
+        except Never as page:
+            # After good answers a web page is a gateway's passing trouble; before any, the address is wrong.
+            raise (Again(str(page)) if page.fatal and teacher.reached_before() else page) from None
+        teacher.heard()
+        key.answered()
+        return answer
 
-    async def _wait_for_slot(self) -> None:
-        if self.teacher.slot_s:
-            now = time.monotonic()
-            at = max(now, self._next_slot)
-            self._next_slot = at + self.teacher.slot_s
-            await self._sleep(at - now)
+    async def _rest(self, seconds: float) -> None:
+        """The pause between two attempts; another request may take the place meanwhile."""
+        self._pausing += 1
+        self.done.put(None)
+        await self._sleep(seconds)
+        self._pausing -= 1
 
-    def _pause(self, effort: _Effort, error: Again) -> float:
-        doubled = min(self.teacher.backoff_s * 2.0 ** min(effort.sent - 1, 10), LONGEST_PAUSE_S)
-        pause = doubled * random.uniform(0.5, 1.0)
-        if error.wait_s is not None:  # never early; those who were told the same moment spread out more each time
-            pause = error.wait_s + 0.03 + random.uniform(0.0, min(doubled, SPREAD_S) if effort.sent > 1 else 0.1)
-        effort.put_off_s += pause if error.limited else 0.0
-        return pause
-
-    def _enough(self, effort: _Effort, error: Again) -> bool:
-        """Rate limits are waited for; every other failure counts. A host that never answered is given up early."""
-        if error.limited:
-            return effort.put_off_s >= PATIENCE_S or (error.wait_s or 0.0) > PATIENCE_S
-        effort.failed += 1
-        never = error.unreachable and not self.teacher.reached_before()
-        return effort.failed >= (min(3, self.teacher.max_attempts) if never else self.teacher.max_attempts)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep that a fatal failure elsewhere ends."""
-        if seconds > 0:
-            try:
-                await asyncio.wait_for(self._over.wait(), seconds)
-            except TimeoutError:
-                return
+    async def _sleep(self, seconds: float) -> bool:
+        """Sleep that the end of the run cuts short; True when it did."""
+        if seconds <= 0:
+            return self._over.is_set()
+        try:
+            await asyncio.wait_for(self._over.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
 
-def _failure(state: Any) -> Again:
-    return state.outcome.exception()
+def _useless(reply: Reply, wants_json: bool) -> str:
+    """Why an answer is not taken at once; "" when it is."""
+    if not reply.text.strip():
+        return "the answer was empty"
+    if wants_json and reply.reason != "length":
+        try:
+            orjson.loads(reply.text)
+        except orjson.JSONDecodeError:
+            return "the answer was no JSON"
+    return ""
+
+
+def _pause(state: Any) -> float:
+    """Seconds before the next attempt: what the server asks for, or doubled each time; spread out either way."""
+    error, effort, teacher = _of(state)
+    doubled = min(teacher.backoff_s * 2.0 ** min(effort.sent - 1, 10), LONGEST_PAUSE_S)
+    pause = doubled * random.uniform(0.5, 1.0)
+    if error.free:
+        return 0.0
+    if error.wait_s is not None:  # never early; those who were told the same moment spread out more each time
+        pause = error.wait_s + 0.03 + random.uniform(0.0, min(doubled, SPREAD_S) if effort.sent > 1 else 0.1)
+    effort.put_off_s += pause if error.limited else 0.0
+    return pause
+
+
+def _enough(state: Any) -> bool:
+    """Rate limits are waited for; every other failure counts. A host that never answered is given up early."""
+    error, effort, teacher = _of(state)
+    if error.free:
+        return False
+    if error.limited:
+        return effort.put_off_s >= PATIENCE_S or (error.wait_s or 0.0) > PATIENCE_S
+    effort.failed += 1
+    never = error.unreachable and not teacher.reached_before()
+    return effort.failed >= (min(3, teacher.max_attempts) if never else teacher.max_attempts)
+
+
+def _of(state: Any) -> tuple[Again, _Effort, ChatGPTTeacher]:
+    _, effort, teacher = state.args
+    return state.outcome.exception(), effort, teacher

@@ -3,15 +3,17 @@
 `generate` pulls requests one by one while fewer than `concurrency` are in flight, posts them from an event loop in a
 thread of its own and yields completions as they finish. What another attempt may mend (connection errors, timeouts,
 429, 5xx, bodies that are no JSON) is tried again with growing pauses, and never before the `Retry-After` a server asks
-for. A refused request (400) is a completion with an error; a refused key, an unknown model or a spent quota is a
-fatal one, after which nothing more is sent. The key comes from the environment and is cut out of every error text.
+for; whoever pauses leaves its place to others. A refused request (400) is a completion with an error; a refused key, an
+unknown model or a spent quota is a fatal one when no other key is left, after which nothing more is sent. Keys come
+from the environment and are cut out of every error text.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,13 +22,32 @@ import orjson
 from teachers.base import Completion, Request, TeacherError
 from teachers.calls import Calls
 from teachers.http_errors import Again, Never
+from teachers.keys import Key, Keyring, read_keys
 
 DEFAULT_URL = "https://api.openai.com/v1"
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}
+OURS = {
+    "model",
+    "messages",
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "top_p",
+    "seed",
+    "stop",
+    "n",
+    "stream",
+}
+"""Parameters that a request sets itself, or that would change the shape of the answer"""
 
 
 class ChatGPTTeacher:
-    """`ChatGPTTeacher("gpt-4o-mini")`, or `ChatGPTTeacher("/abs/model", base_url="http://127.0.0.1:8111/v1")`."""
+    """`ChatGPTTeacher("gpt-4o-mini")`, or `ChatGPTTeacher("/abs/model", base_url="http://127.0.0.1:8111/v1")`.
+
+    `api_key_env` may name several variables, each may hold several keys; the paces are each key's own. `parameters` are
+    sent with every request, `response_format` is `json` or the file of a JSON schema, `logprobs` keeps so many of the
+    likeliest tokens a position (0: the one that was said).
+    """
 
     local = False
 
@@ -39,74 +60,81 @@ class ChatGPTTeacher:
         timeout_s: float = 60.0,
         max_attempts: int = 6,
         requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        response_format: str | None = None,
+        logprobs: int | None = None,
         backoff_s: float = 0.5,
     ) -> None:
         if not model:
             raise TeacherError("no model named; give --model, such as --model gpt-4o-mini")
-        for name, value in (("concurrency", concurrency), ("timeout_s", timeout_s), ("max_attempts", max_attempts)):
-            if value <= 0:
+        above_0 = {"concurrency": concurrency, "timeout_s": timeout_s, "max_attempts": max_attempts}
+        paces = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+        for name, value in (above_0 | paces).items():
+            if value is not None and value <= 0:
                 raise TeacherError(f"{name} must be above 0, not {value}")
-        if requests_per_minute is not None and requests_per_minute <= 0:
-            raise TeacherError(f"requests_per_minute must be above 0, not {requests_per_minute}")
         self.name = model
         self.base_url = _clean_url(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL)
         self.concurrency, self.timeout_s, self.max_attempts = int(concurrency), timeout_s, max_attempts
         self.backoff_s = backoff_s
-        self.slot_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
-        self._on_this_machine = (urlsplit(self.base_url).hostname or "") in LOCAL_HOSTS
+        self.on_this_machine = (urlsplit(self.base_url).hostname or "") in LOCAL_HOSTS
         self._key_env = api_key_env
-        self._key = self._read_key()
+        needed_by = "" if self.on_this_machine else self.base_url
+        self.ring = Keyring(read_keys(api_key_env, needed_by), requests_per_minute, tokens_per_minute)
+        self.settings = _settings(parameters, response_format, logprobs)
         self._limit_name = "max_tokens"
         self._answered = 0
-
-    def _read_key(self) -> str:
-        key = os.environ.get(self._key_env, "").strip()
-        if not key and not self._on_this_machine:
-            raise TeacherError(
-                f"no API key for {self.base_url}: set the environment variable {self._key_env}, or give --base-url "
-                "of a server on this machine, which needs none"
-            )
-        if not all(33 <= ord(char) < 127 for char in key):
-            raise TeacherError(f"{self._key_env} holds characters that no API key has; set it again")
-        return key
+        self._calls: Calls | None = None
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions as they finish, any order; at most `concurrency` requests are taken ahead of them."""
+        """Completions as they finish, any order; at most `concurrency` requests are taken ahead of them.
+
+        Those that pause before another attempt do not count, up to three times as many.
+        """
         source = iter(requests)
-        calls = Calls(self)
-        in_flight, more = 0, True
+        calls = self._calls = Calls(self)
+        taken, more = 0, True
         try:
             while True:
-                while more and in_flight < self.concurrency and not calls.over.is_set():
+                while more and calls.has_room(taken):
                     request = next(source, None)
                     if request is None:
                         more = False
                     else:
                         calls.submit(request)
-                        in_flight += 1
-                if not in_flight:
+                        taken += 1
+                if not taken:
                     return
                 completion = calls.done.get()
-                in_flight -= 1
+                if completion is None:  # somebody went to pause: there may be room
+                    continue
+                taken -= 1
                 if isinstance(completion, BaseException):
                     raise completion
                 yield completion
         finally:
+            self._calls = None
             calls.close()
 
+    def wind_down(self) -> None:
+        """Send nothing more, not even again; what is in flight still comes. A signal handler may call it."""
+        if self._calls is not None:
+            self._calls.wind_down()
+
     def client(self) -> Any:
-        """The `openai` client: no retries of its own; no proxy in front of this machine."""
+        """The `openai` client over aiohttp: no retries of its own; no proxy in front of this machine."""
         import httpx2
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAioHttpClient
 
         limits = httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
         # The whole answer has `timeout_s` (see Calls); a limit on each read as well would only cost time.
         timeout = httpx2.Timeout(None, connect=min(self.timeout_s, 20.0))
-        http = httpx2.AsyncClient(
-            limits=limits, timeout=timeout, follow_redirects=True, trust_env=not self._on_this_machine
+        http = DefaultAioHttpClient(
+            limits=limits, timeout=timeout, follow_redirects=True, trust_env=not self.on_this_machine
         )
-        key = self._key or "none-needed"
-        return AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=0, timeout=timeout, http_client=http)
+        return AsyncOpenAI(
+            api_key="none-needed", base_url=self.base_url, max_retries=0, timeout=timeout, http_client=http
+        )
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON of one request."""
@@ -122,60 +150,105 @@ class ChatGPTTeacher:
             body["seed"] = request.seed
         if request.stop:
             body["stop"] = request.stop[:4]  # the protocol takes no more
+        for name, value in self.settings.items():
+            if name == "logprobs":
+                body["logprobs"] = True
+                if value:
+                    body["top_logprobs"] = value
+            elif name == "parameters":
+                body.update(value)
+            else:
+                body[name] = value
         return body
 
+    @property
+    def wants_json(self) -> bool:
+        """Answers are to be JSON."""
+        return "response_format" in self.settings
+
     def scrub(self, text: str) -> str:
-        """`text` on one line without the key, or anything that looks like one."""
-        if self._key:
-            text = text.replace(self._key, "***")
+        """`text` on one line without the keys, or anything that looks like one."""
+        for key in self.ring.keys:
+            if key.secret:
+                text = text.replace(key.secret, "***")
         return " ".join(re.sub(r"\bsk-[\w*-]{6,}", "sk-***", text).split())[:400]
 
-    def refusal(self, error: Never) -> Again | Never:
-        """What a refused request means for the user; `Again` when the other name of a parameter mends it."""
-        where = f"{self.name!r} at {self.base_url}"
+    def refusal(self, error: Never, key: Key) -> Again | Never:
+        """What a refused request means; `Again` when another key, or the other name of a parameter, mends it."""
+        where, said = f"{self.name!r} at {self.base_url}", str(error)
         sentences = {
-            401: f"{self.base_url} does not accept the key in {self._key_env}",
-            402: f"the quota behind the key in {self._key_env} is spent",
-            403: f"the key in {self._key_env} may not use {where}",
-            404: f"there is no model {where}",
+            401: f"{self.base_url} does not accept the key in {key.name}",
+            402: f"the quota behind the key in {key.name} is spent",
+            403: f"the key in {key.name} may not use {where}",
         }
-        if error.status == 404 and "model" not in str(error).lower():
-            return Never(f"{self.base_url} has no chat/completions (404); a base url usually ends in /v1", fatal=True)
         if error.status in sentences:
-            return Never(f"{sentences[error.status]}: {error}", fatal=True)
-        if error.status == 400 and not self._answered and f"'{self.name}'" in str(error):
-            return Never(f"{self.base_url} refuses the model {self.name!r}: {error}", fatal=True)
-        if error.status == 400 and "max_completion_tokens" in str(error):
+            key.dead = f"{sentences[error.status]}: {said}"
+            if self.ring.alive():
+                return Again(key.dead, wait_s=0.0, free=True)
+            others = (
+                f" (and none of the other {len(self.ring.keys) - 1} keys is left)" if len(self.ring.keys) > 1 else ""
+            )
+            return Never(key.dead + others, fatal=True)
+        if error.status == 404 and "model" not in said.lower():
+            return Never(f"{self.base_url} has no chat/completions (404); a base url usually ends in /v1", fatal=True)
+        if error.status == 404:
+            return Never(f"there is no model {where}: {said}", fatal=True)
+        if error.status == 400 and not self._answered and f"'{self.name}'" in said:
+            return Never(f"{self.base_url} refuses the model {self.name!r}: {said}", fatal=True)
+        if error.status == 400 and not self._answered and self.wants_json and "response_format" in said:
+            return Never(f"{where} does not take this --response-format; leave it out: {said}", fatal=True)
+        if error.status == 400 and "max_completion_tokens" in said and self._limit_name == "max_tokens":
             self._limit_name = "max_completion_tokens"  # newer models know it by this name only
-            return Again(str(error), wait_s=0.0)
+            return Again(said, wait_s=0.0, free=True)
+        if error.status == 400 and "max_completion_tokens" in said and "instead" in said:
+            return Again(said, wait_s=0.0)  # it was on its way under the old name
         return error
 
-    def read(self, content: bytes, content_type: str) -> tuple[str, str, str, dict[str, int]]:
-        """(text, finish reason, model, usage) of an answer's body."""
-        if content.lstrip()[:1] == b"<" or "text/html" in content_type:
-            sentence = f"{self.base_url} answers with a web page instead of JSON; a base url usually ends in /v1"
-            # After good answers it is a gateway's passing page; before any, the address is wrong.
-            raise Again(sentence) if self._answered else Never(sentence, fatal=True)
-        try:
-            body = orjson.loads(content)
-            choice = body["choices"][0]
-            said = choice["message"]["content"]
-        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
-            shown = content[:120].decode("utf-8", "replace")
-            raise Again(f"{self.base_url} answered with no valid completion: {shown!r}") from None
-        if isinstance(said, list):  # some servers answer in parts
-            said = "".join(part.get("text") or "" for part in said if isinstance(part, dict))
-        if choice.get("finish_reason") == "content_filter":
-            raise Never("the endpoint's content filter held the answer back")
+    def heard(self) -> None:
+        """There was a good answer: address, model and key are right."""
         self._answered += 1
-        counted = body.get("usage") or {}
-        usage = {name: int(counted.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
-        reason = "length" if choice.get("finish_reason") == "length" else "stop"
-        return said or "", reason, str(body.get("model") or self.name), usage
 
     def reached_before(self) -> bool:
         """Whether this endpoint has ever answered."""
         return self._answered > 0
+
+
+def _settings(
+    parameters: Mapping[str, Any] | None, response_format: str | None, logprobs: int | None
+) -> dict[str, Any]:
+    """What decides answers besides the request itself; part of every request's hash. Only what was given."""
+    settings: dict[str, Any] = {}
+    if parameters:
+        taken = sorted(OURS & parameters.keys())
+        if taken:
+            raise TeacherError(
+                f"parameters may not hold {taken[0]!r}: it has an option of its own, or cannot be changed"
+            )
+        settings["parameters"] = dict(parameters)
+    if response_format:
+        settings["response_format"] = _response_format(response_format)
+    if logprobs is not None:
+        if isinstance(logprobs, bool) or not isinstance(logprobs, int) or not 0 <= logprobs <= 20:
+            raise TeacherError(f"logprobs must be a whole number from 0 to 20, not {logprobs!r}")
+        settings["logprobs"] = logprobs
+    return settings
+
+
+def _response_format(given: str) -> dict[str, Any]:
+    """`json`, or the file of a JSON schema."""
+    if given == "json":
+        return {"type": "json_object"}
+    path = Path(given)
+    try:
+        schema = orjson.loads(path.read_bytes())
+    except OSError:
+        raise TeacherError(f"response format {given!r} is neither 'json' nor the file of a JSON schema") from None
+    except orjson.JSONDecodeError as error:
+        raise TeacherError(f"{path} is no valid JSON, so no JSON schema: {error}") from None
+    if not isinstance(schema, dict):
+        raise TeacherError(f"{path} is no JSON schema: it must hold an object")
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:64] or "answer"
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
 
 def _clean_url(url: str) -> str:

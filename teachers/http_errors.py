@@ -13,13 +13,20 @@ import orjson
 
 QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 TRANSIENT = {408, 409, 425, 429}
+REFUSED = {"ClientConnectorError", "ClientConnectorDNSError", "ConnectionTimeoutError", "ConnectionRefusedError"}
 
 
 class Again(Exception):
     """Another attempt may succeed."""
 
     def __init__(
-        self, reason: str, wait_s: float | None = None, *, limited: bool = False, unreachable: bool = False
+        self,
+        reason: str,
+        wait_s: float | None = None,
+        *,
+        limited: bool = False,
+        unreachable: bool = False,
+        free: bool = False,
     ) -> None:
         super().__init__(reason)
         self.wait_s = wait_s
@@ -28,6 +35,8 @@ class Again(Exception):
         """A rate limit: nothing is wrong but the pace"""
         self.unreachable = unreachable
         """No connection came about"""
+        self.free = free
+        """It counts as no attempt: the next one is another request"""
         self.fatal = False
 
 
@@ -51,14 +60,19 @@ def of_status(status: int, headers: Mapping[str, str], content: bytes) -> Again 
     return Never(reason, status=status)
 
 
-def of_connection(url: str, cause: BaseException | None) -> Again:
-    """The verdict on a connection that failed or broke."""
-    import httpx2
-
-    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
-        why = str(cause) or "no answer to the attempt to connect"
+def of_connection(url: str, error: BaseException | None) -> Again:
+    """The verdict on a connection that failed or broke. The first cause knows best: aiohttp's errors come wrapped."""
+    causes = [error] if error is not None else []
+    while causes and (inner := causes[-1].__cause__) is not None:
+        causes.append(inner)
+    names = {type(cause).__name__ for cause in causes}
+    first = causes[-1] if causes else None
+    if names & {"ServerDisconnectedError", "ClientOSError", "ClientConnectionResetError"} and not names & REFUSED:
+        return Again(f"the connection to {url} broke ({type(first).__name__})")
+    if names & {"ConnectError", "ConnectTimeout", *REFUSED}:
+        why = str(first) or "no answer to the attempt to connect"
         return Again(f"cannot reach {url} ({why}); is the server running and the address right?", unreachable=True)
-    return Again(f"the connection to {url} broke ({type(cause).__name__})")
+    return Again(f"the connection to {url} broke ({type(first).__name__})")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,0 +1,77 @@
+"""What an endpoint's answer holds: text, why it ended, usage, and the probabilities when they were asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from teachers.http_errors import Again, Never
+
+CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
+
+
+@dataclass(slots=True)
+class Reply:
+    """One answer, read."""
+
+    text: str
+    reason: str
+    model: str
+    usage: dict[str, int]
+    logprobs: list[Any] | None = None
+
+
+def read(content: bytes, content_type: str, url: str, model: str) -> Reply:
+    """A chat completion's body; raises Again for one that is none, Never for an answer that was held back."""
+    if content.lstrip()[:1] == b"<" or "text/html" in content_type:
+        raise Never(f"{url} answers with a web page instead of JSON; a base url usually ends in /v1", fatal=True)
+    try:
+        body = orjson.loads(content)
+        return of_body(body, model)
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
+        shown = content[:120].decode("utf-8", "replace")
+        raise Again(f"{url} answered with no valid completion: {shown!r}") from None
+
+
+def of_body(body: dict[str, Any], model: str) -> Reply:
+    """The same of a body that is parsed already."""
+    choice = body["choices"][0]
+    said = choice["message"]["content"]
+    if isinstance(said, list):  # some servers answer in parts
+        said = "".join(part.get("text") or "" for part in said if isinstance(part, dict))
+    if said is not None and not isinstance(said, str):
+        raise TypeError("the content is no text")
+    if choice.get("finish_reason") == "content_filter":
+        raise Never("the endpoint's content filter held the answer back")
+    reason = "length" if choice.get("finish_reason") == "length" else "stop"
+    logprobs = (choice.get("logprobs") or {}).get("content")
+    kept = [_position(told) for told in logprobs] if logprobs else None
+    return Reply(said or "", reason, str(body.get("model") or model), _usage(body.get("usage") or {}), kept)
+
+
+def _usage(counted: dict[str, Any]) -> dict[str, int]:
+    usage = {name: int(counted.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
+    details = counted.get("prompt_tokens_details") or {}
+    cached = next((found for name in CACHED if (found := counted.get(name) or details.get(name))), 0)
+    if cached:
+        usage["cached_tokens"] = int(cached)
+    return usage
+
+
+def _position(told: dict[str, Any]) -> list[Any]:
+    """One position: the token that was said, its logprob, and the likeliest ones with theirs."""
+    top = [[_token(other), round(other["logprob"], 5)] for other in told.get("top_logprobs") or ()]
+    return [_token(told), round(told["logprob"], 5), top]
+
+
+def _token(told: dict[str, Any]) -> str | list[int]:
+    """A token as text, or as its bytes where they are part of a character only."""
+    raw = told.get("bytes")
+    if not raw:
+        return told["token"]
+    try:
+        return bytes(raw).decode()
+    except UnicodeDecodeError:
+        return list(raw)
