@@ -1,8 +1,9 @@
 """The journal: every answer that was paid for, on disk before it counts.
 
 One JSON object a line, appended by one write each, so that a kill at any byte leaves whole rows and at most one torn
-tail, which the next opening cuts off. Rows are found by the hash of everything that decides the answer. The file is
-locked while it is open: two runs never write one journal.
+tail, which the next opening cuts off. Rows are found by the hash of everything that decides the answer; what is held
+in memory is 40 bytes a row, whatever the answers' length. The file is locked while it is open: two runs never write
+one journal.
 
     jq -r '[.name, .usage.completion_tokens, .text] | @tsv' out.jsonl.journal
 """
@@ -15,10 +16,13 @@ import hashlib
 import os
 import shutil
 import time
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -28,13 +32,69 @@ from teachers.base import Completion, Request
 SYNC_ROWS = 64
 SYNC_SECONDS = 1.0
 """What a power cut may cost at most; a killed process loses nothing"""
+READ_BYTES = 1 << 13
+"""Most rows are read back in one go"""
 
 
-def request_hash(model: str, request: Request, *, local: bool) -> str:
-    """32 hex digits over what decides the answer: model, what the model reads, and the parameters."""
+def request_hash(model: str, request: Request, *, local: bool, settings: Mapping[str, Any] | None = None) -> str:
+    """32 hex digits over what decides the answer: model, what the model reads, and the parameters.
+
+    `settings` are the teacher's own parameters that go with every request.
+    """
     reads = request.prompt if local and request.prompt is not None else request.messages
     deciding = [model, reads, request.max_tokens, request.temperature, request.top_p, request.seed, request.stop]
+    if settings:
+        deciding.append(dict(settings))
     return hashlib.blake2b(orjson.dumps(deciding, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+class Places:
+    """Where each row begins, by its hash: an open-addressing table of two flat arrays, half of it empty at most."""
+
+    def __init__(self) -> None:
+        self._clear(1 << 10)
+
+    def _clear(self, size: int) -> None:
+        self._marks, self._starts = array("Q", bytes(8 * size)), array("Q", bytes(8 * size))
+        self._size, self._count = size, 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _slot(self, mark: int) -> int:
+        at = mark % self._size
+        while self._marks[at] not in (0, mark):
+            at = (at + 1) % self._size
+        return at
+
+    def get(self, key: str) -> int | None:
+        """Where the row of that hash begins."""
+        mark = _mark(key)
+        at = self._slot(mark)
+        return self._starts[at] if self._marks[at] == mark else None
+
+    def put(self, key: str, start: int) -> None:
+        """Remember, or move, a row."""
+        self._put(_mark(key), start)
+        if 2 * self._count > self._size:
+            marks, starts = self._marks, self._starts
+            self._clear(4 * self._size)
+            for mark, old in zip(marks, starts, strict=True):
+                if mark:
+                    self._put(mark, old)
+
+    def _put(self, mark: int, start: int) -> None:
+        at = self._slot(mark)
+        self._count += self._marks[at] == 0
+        self._marks[at], self._starts[at] = mark, start
+
+
+def _mark(key: str) -> int:
+    """64 bits that stand for a hash in the table, never 0."""
+    try:
+        return int(key[:16], 16) or 1
+    except ValueError:
+        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") or 1
 
 
 class Journal:
@@ -44,6 +104,8 @@ class Journal:
         self.path = Path(path)
         self.repaired = 0
         """Bytes of a torn tail that were cut off on opening"""
+        self.paid: dict[float, Counter[str]] = {}
+        """Tokens of all answers, {share of the full price: {kind: tokens}}"""
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
@@ -61,9 +123,9 @@ class Journal:
                 f"{self.path} is in use by another run; wait for its end, or give this one another output"
             ) from None
 
-    def _index(self) -> tuple[dict[str, tuple[int, int]], int]:
-        """Where each row stands, {hash: (offset, length)}, and where the file ends once a torn tail is cut off."""
-        where: dict[str, tuple[int, int]] = {}
+    def _index(self) -> tuple[Places, int]:
+        """Where each row stands, and where the file ends once a torn tail is cut off."""
+        where = Places()
         offset = 0
         with open(self.path, "rb") as file:
             for number, line in enumerate(file, 1):
@@ -72,19 +134,25 @@ class Journal:
                     os.ftruncate(self._file, offset)
                     break
                 try:
-                    where[orjson.loads(line)["key"]] = (offset, len(line))
-                except (orjson.JSONDecodeError, KeyError, TypeError):
+                    row = orjson.loads(line)
+                    where.put(row["key"], offset)
+                    self._pay(row)
+                except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
                     raise DataError(
-                        f"{self.path}, line {number} is damaged; delete that line, its request will be asked again"
+                        f"{self.path}, line {number} is damaged; delete that line (or 'distill generate --compact -o "
+                        f"{str(self.path).removesuffix('.journal')}' does), its request will be asked again"
                     ) from None
                 offset += len(line)
         return where, offset
+
+    def _pay(self, row: Mapping[str, Any]) -> None:
+        self.paid.setdefault(row.get("price_factor", 1.0), Counter()).update(row.get("usage") or {})
 
     def __len__(self) -> int:
         return len(self._where)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._where
+        return self._where.get(key) is not None
 
     def append(self, key: str, completion: Completion) -> dict[str, Any]:
         """Write an answer; when this returns, it survives the process. Gives the row."""
@@ -99,13 +167,18 @@ class Journal:
             "seconds": completion.seconds,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if completion.logprobs is not None:
+            row["logprobs"] = completion.logprobs
+        if completion.price_factor != 1.0:
+            row["price_factor"] = completion.price_factor
         line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
         written = os.write(self._file, line)
         if written != len(line):
             os.ftruncate(self._file, self._end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        self._where[key] = (self._end, written)
+        self._where.put(key, self._end)
         self._end += written
+        self._pay(row)
         self._unsynced += 1
         now = time.monotonic()
         if self._unsynced >= SYNC_ROWS or now - self._synced_at >= SYNC_SECONDS:
@@ -114,17 +187,22 @@ class Journal:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The row of that hash, read back from the file."""
-        if key not in self._where:
+        start = self._where.get(key)
+        if start is None:
             return None
-        offset, length = self._where[key]
-        return orjson.loads(os.pread(self._file, length, offset))
+        line = os.pread(self._file, READ_BYTES, start)
+        while b"\n" not in line and start + len(line) < self._end:
+            line += os.pread(self._file, READ_BYTES, start + len(line))
+        row = orjson.loads(line[: line.index(b"\n")])
+        return row if row["key"] == key else None
 
     def start_again(self) -> None:
         """Empty the journal; what it held stays beside it as `.old`, for it was paid for."""
         if self._end:
             shutil.copyfile(self.path, self.path.with_name(self.path.name + ".old"))
             os.ftruncate(self._file, 0)
-        self._where, self._end = {}, 0
+        self._where, self._end = Places(), 0
+        self.paid.clear()
 
     def _sync(self, now: float) -> None:
         os.fdatasync(self._file)
@@ -157,4 +235,48 @@ def completion_of(row: dict[str, Any], key: str) -> Completion:
         usage=row["usage"],
         attempts=row["attempts"],
         seconds=row["seconds"],
+        logprobs=row.get("logprobs"),
+        price_factor=row.get("price_factor", 1.0),
     )
+
+
+def compact(path: str | Path) -> tuple[int, int]:
+    """Rewrite a journal with one row a request, the last one, and without lines that are damaged.
+
+    Returns (rows kept, lines dropped). The file is exchanged at once, so a kill leaves the old one or the new one.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    where = Places()
+    lines = 0
+    with path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{path} is in use by a run; wait for its end") from None
+        for start, _, key in _whole_rows(file):
+            where.put(key, start)
+        with part.open("wb") as kept:
+            for start, line, key in _whole_rows(file):
+                if where.get(key) == start:
+                    kept.write(line)
+            kept.flush()
+            os.fsync(kept.fileno())
+        file.seek(0)
+        lines = sum(1 for _ in file)
+        os.replace(part, path)
+    return len(where), lines - len(where)
+
+
+def _whole_rows(file: BinaryIO) -> Iterator[tuple[int, bytes, str]]:
+    """(offset, line, hash) of the lines that are rows."""
+    file.seek(0)
+    start = 0
+    for line in file:
+        try:
+            row = orjson.loads(line)
+            if line.endswith(b"\n") and {"key", "text", "usage", "model"} <= row.keys():
+                yield start, line, row["key"]
+        except (orjson.JSONDecodeError, AttributeError):
+            pass
+        start += len(line)

@@ -65,6 +65,8 @@ class Completion:
     seconds: float = 0.0
     logprobs: list[Any] | None = None
     """`[token, logprob, [[token, logprob], ...]]` a token, when asked for; no UTF-8: a list of bytes instead of text"""
+    price_factor: float = 1.0
+    """The share of the full price that it cost: the Batch API's 0.5"""
 
 
 def estimated_tokens(request: Request) -> int:
