@@ -1,9 +1,10 @@
-"""Filters: which generated rows are kept, as pure functions of a record.
+"""Filters: which generated rows are kept.
 
-Each takes a record and its thresholds and gives `(keep, reason)`. `Filters` runs those that are switched on, in their
-order in `FILTERS`, remembers what it has kept for the duplicates, and counts by reason. Thresholds are data:
+Most are pure functions of a record and their thresholds that give `(keep, reason)`. `Filters` runs those that are
+switched on, in their order in `FILTERS`, then asks whether the task is new (`novelty`, `against`: see novelty.py), and
+counts by reason. Thresholds are data, and a strategy may come with defaults of its own:
 
-    filters: {length: {max_output: 2000}, chinese_share: {least: 0.5}, repetition: false}
+    filters: {length: {max_output: 2000}, chinese_share: {least: 0.5}, repetition: false, novelty: {threshold: 0.6}}
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from data_gen.normal import normalised
 from data_gen.records import DataError, Record
 from teachers.base import nearest
+
+if TYPE_CHECKING:
+    from data_gen.known import Decisions, Known
 
 Verdict = tuple[bool, str]
 KEEP: Verdict = (True, "")
@@ -43,6 +49,11 @@ MEDIA = re.compile(
     rf"|<(?:image|img|video|audio)\b",
     re.IGNORECASE,
 )
+
+
+def strategy(record: Record) -> Verdict:
+    """The strategy itself found nothing wrong, such as a failed evolution (`meta.failed`)."""
+    return (not record.meta.get("failed"), str(record.meta.get("failed")))
 
 
 def empty(record: Record) -> Verdict:
@@ -105,6 +116,7 @@ def duplicate(record: Record, seen: set[bytes]) -> Verdict:
 
 
 FILTERS: dict[str, Callable[..., Verdict]] = {
+    "strategy": strategy,
     "empty": empty,
     "truncated": truncated,
     "length": length,
@@ -114,12 +126,11 @@ FILTERS: dict[str, Callable[..., Verdict]] = {
     "repetition": repetition,
     "duplicate": duplicate,
 }
-
-
-def normalised(text: str) -> str:
-    """One form for what differs in width, case, white space and closing punctuation only."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(folded.split()).rstrip("。.!?,;:…~")
+SIMILAR: dict[str, dict[str, Any]] = {
+    "against": {"files": [], "threshold": 0.7},
+    "novelty": {"threshold": 0.7, "with_input": False},
+}
+"""Options of the two filters that compare with other texts"""
 
 
 def task_digest(record: Record) -> bytes:
@@ -128,40 +139,131 @@ def task_digest(record: Record) -> bytes:
     return hashlib.blake2b("\x1f".join(map(normalised, asked)).encode(), digest_size=8).digest()
 
 
-class Filters:
-    """`Filters({"length": {"max_output": 500}, "media": False})`: all others stay on with their defaults."""
+def opening(record: Record) -> str:
+    """What the user says first: that is what makes a conversation a new one."""
+    return record.history[0][0] if record.history else record.instruction
 
-    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+
+class Filters:
+    """`Filters({"length": {"max_output": 500}, "media": False})`: all others stay on with their defaults.
+
+    `defaults` are settings by the name of a strategy, for the rows that it makes; what is in `settings` wins.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, Any] | None = None, defaults: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         self.settings = dict(settings or {})
         self.rejected: Counter[str] = Counter()
+        self._defaults = defaults or {}
         self._seen: set[bytes] = set()
-        self._active = [(name, check, self._options(name, check)) for name, check in FILTERS.items() if self._on(name)]
-        for name in self.settings:
-            if name not in FILTERS:
-                raise DataError(f"unknown filter {name!r}{nearest(name, FILTERS)}")
+        self._chains: dict[str, list[tuple[Callable[..., Verdict], dict[str, Any]]]] = {}
+        for name in (*self.settings, *(name for of in self._defaults.values() for name in of)):
+            if name not in FILTERS and name not in SIMILAR:
+                raise DataError(f"unknown filter {name!r}{nearest(name, [*FILTERS, *SIMILAR])}")
+        for strategy_name in ("", *self._defaults):
+            self._chains[strategy_name] = [
+                (check, self._options(name, check, strategy_name))
+                for name, check in FILTERS.items()
+                if self._setting(name, strategy_name) is not False
+            ]
+        self._against = self._existing()
+        self._with_input, self._decisions = self._new_ones()
 
-    def _on(self, name: str) -> bool:
-        return self.settings.get(name, True) is not False
+    def _setting(self, name: str, strategy_name: str = "") -> Any:
+        return self.settings.get(name, self._defaults.get(strategy_name, {}).get(name, True))
 
-    def _options(self, name: str, check: Callable[..., Verdict]) -> dict[str, Any]:
-        given = self.settings.get(name)
-        options = {} if given is None or given is True else given
-        if not isinstance(options, Mapping):
-            raise DataError(f"filter {name!r} takes its thresholds as 'name: value', or false; found {given!r}")
+    def _options(self, name: str, check: Callable[..., Verdict], strategy_name: str) -> dict[str, Any]:
         takes = [option for option in inspect.signature(check).parameters if option not in {"record", "seen"}]
+        options = _mapping_of(name, self._setting(name, strategy_name), takes)
         for option, value in options.items():
-            if option not in takes:
-                raise DataError(f"filter {name!r} has no threshold {option!r}{nearest(option, takes)}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise DataError(f"threshold {option!r} of filter {name!r} must be a number, not {value!r}")
-        return {"seen": self._seen} if name == "duplicate" else dict(options)
+        return {"seen": self._seen} if name == "duplicate" else options
+
+    def _existing(self) -> Known | None:
+        """The sets of `against`, read in."""
+        given = self.settings.get("against", False)
+        if given is False or given == []:
+            return None
+        from data_gen.known import Known
+
+        given = {"files": given} if isinstance(given, list | str) else given
+        options = SIMILAR["against"] | _mapping_of("against", given, list(SIMILAR["against"]))
+        files = [options["files"]] if isinstance(options["files"], str) else options["files"]
+        if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
+            raise DataError("filter 'against' needs files to compare with: {files: [eval.jsonl], threshold: 0.7}")
+        known = Known(_threshold("against", options), files)
+        self.settings["against"] = {**options, "files": known.fingerprints}
+        return known
+
+    def _new_ones(self) -> tuple[bool, Decisions | None]:
+        """Whether inputs count, and the index of what is accepted; None when no strategy's rows are looked up there."""
+        if all(self._setting("novelty", name) is False for name in self._defaults or [""]):
+            return False, None
+        from data_gen.known import Decisions
+
+        options = SIMILAR["novelty"] | _mapping_of("novelty", self._setting("novelty"), list(SIMILAR["novelty"]))
+        if not isinstance(options["with_input"], bool):
+            raise DataError(f"option 'with_input' of filter 'novelty' is true or false, not {options['with_input']!r}")
+        return options["with_input"], Decisions(_threshold("novelty", options))
+
+    @contextmanager
+    def remembering(self, path: Path) -> Iterator[None]:
+        """Decisions on novelty that stand in `path` are not computed again; afterwards all stand there."""
+        if self._decisions is None:
+            yield
+            return
+        self._decisions.load(path)
+        try:
+            yield
+        finally:
+            self._decisions.save(path)
 
     def check(self, record: Record) -> str:
-        """Why a record is rejected, "" when it is kept; counts and remembers."""
-        for _, check, options in self._active:
+        """Why a record is rejected, "" when it is kept; counts and remembers. A neighbour is noted in `meta`."""
+        name = record.meta.get("strategy", "")
+        reason = self._first_objection(record, name if name in self._chains else "") or self._known(record, name)
+        if reason:
+            self.rejected[reason] += 1
+        else:
+            self._seen.add(task_digest(record))
+        return reason
+
+    def _first_objection(self, record: Record, name: str) -> str:
+        for check, options in self._chains[name]:
             keep, reason = check(record, **options)
             if not keep:
-                self.rejected[reason] += 1
                 return reason
-        self._seen.add(task_digest(record))
         return ""
+
+    def _known(self, record: Record, name: str) -> str:
+        """Why the task is no new one; a new one is remembered."""
+        asked = opening(record)
+        if self._against is not None and (found := self._against.nearest(asked, record.input)):
+            record.meta["neighbour"] = {"in": found.name, "text": found.text, "rouge_l": round(found.score, 4)}
+            return f"near {Path(found.name.rpartition(':')[0]).name}"
+        if self._decisions is None or self._setting("novelty", name) is False:
+            return ""
+        said = f"{asked}\n{record.input}" if self._with_input else asked
+        if found := self._decisions.accept(said, record.id):
+            record.meta["neighbour"] = {"id": found.name, "text": found.text, "rouge_l": round(found.score, 4)}
+            return "not novel"
+        return ""
+
+
+def _mapping_of(name: str, given: Any, takes: list[str]) -> dict[str, Any]:
+    options = {} if given is None or isinstance(given, bool) else given
+    if not isinstance(options, Mapping):
+        raise DataError(f"filter {name!r} takes its thresholds as 'name: value', or false; found {given!r}")
+    for option in options:
+        if option not in takes:
+            raise DataError(f"filter {name!r} has no threshold {option!r}{nearest(option, takes)}")
+    return dict(options)
+
+
+def _threshold(name: str, options: Mapping[str, Any]) -> float:
+    value = options["threshold"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise DataError(f"threshold 'threshold' of filter {name!r} must be a number in (0, 1], not {value!r}")
+    return float(value)

@@ -75,6 +75,8 @@ class Harvest:
             else:
                 _write(self.kept, record.to_dict())
                 report.accepted += 1
+                name = record.meta["strategy"]
+                report.accepted_of[name] = report.accepted_of.get(name, 0) + 1
                 self._without_row = 0
         if self._without_row >= BARREN_ANSWERS and not self.full() and self.strategy.total is None:
             reason, count = self.filters.rejected.most_common(1)[0]

@@ -25,11 +25,13 @@ from data_gen.journal import Journal, completion_of, request_hash
 from data_gen.output import Output, Report
 from data_gen.progress import Progress
 from data_gen.records import DataError
-from data_gen.strategies import State, Strategy
+from data_gen.strategies import State, Strategy, filters_of
 from teachers.base import Completion, Request, TeacherError, TextTeacher
 
 FAILURES_IN_A_ROW = 50
 """So many without one answer between them: the run stops"""
+MISSES_IN_A_ROW = 2_000
+"""So many requests without an answer in the journal: reading it again is through with it"""
 WINDOW = 10_000
 """Requests that may be open at once, when one that hangs holds up the order"""
 
@@ -43,10 +45,12 @@ def run(
     journal: str | Path | None = None,
     force: bool = False,
     made_with: Mapping[str, Any] | None = None,
+    reparse: bool = False,
 ) -> Report:
     """Generate until `rows` rows are accepted or the strategy is exhausted; goes on where an earlier run stopped.
 
     `made_with` is what else an output depends on, such as a local model's folder: it becomes part of the recipe.
+    `reparse` reads all answers of the journal out again and asks nothing; the teacher only lends its name.
 
     Raises DataError when `out` was made by another recipe (`force` starts again, with an empty journal), TeacherError
     when the teacher cannot go on, KeyboardInterrupt after Ctrl-C; all answers are in the journal in each case.
@@ -58,13 +62,14 @@ def run(
     state = State(local=teacher.local, rows=rows)
     requests = strategy.requests(state)  # a strategy that this teacher cannot serve says so before a file is touched
     recipe = {"strategy": strategy.name, **strategy.settings, "teacher": teacher.name, **(made_with or {})}
-    chain = Filters(filters)
+    chain = Filters(filters, filters_of(strategy))
     output = Output(Path(out), Path(journal) if journal else None)
-    with output.open(recipe, chain.settings, force=force) as paid:
+    inputs = getattr(strategy, "inputs", {})
+    with output.open(recipe, chain.settings, inputs, force=force) as paid, chain.remembering(output.novelty_path):
         before = output.report
-        if before.complete and (before.exhausted or (rows is not None and before.accepted >= rows)):
+        if not reparse and before.complete and (before.exhausted or (rows is not None and before.accepted >= rows)):
             return replace(before, ran=False)
-        job = _Job(strategy, teacher, paid, chain, state, requests)
+        job = _Job(strategy, teacher, paid, chain, state, requests, reparse)
         report = job.go(output)
     if job.harvest.barren:
         raise DataError(job.harvest.barren)
@@ -87,10 +92,13 @@ class _Job:
         filters: Filters,
         state: State,
         requests: Iterator[Request],
+        reparse: bool = False,
     ) -> None:
         self.strategy, self.teacher, self.journal, self.filters = strategy, teacher, journal, filters
         self.state, self.rows, self._requests = state, state.rows, requests
         self.report = Report()
+        state.accepted_of = self.report.accepted_of
+        self.reparse, self._missed, self._misses_in_a_row = reparse, 0, 0
         self.harvest = Harvest(strategy, teacher, filters, self.report, state.rows)
         self.halt = ""
         """Why nothing more is asked"""
@@ -118,7 +126,7 @@ class _Job:
                     break
         report.rejected = dict(self.filters.rejected.most_common())
         if not self._stopped():
-            report.complete = not report.failed
+            report.complete = not report.failed and (self.harvest.full() or not self._missed)
             output.finish(report)
         return report
 
@@ -147,7 +155,11 @@ class _Job:
                 self._next_slot += 1
             slot.hash = request_hash(self.teacher.name, slot.request, local=self.teacher.local)
             row = self.journal.get(slot.hash)
-            if row is not None:
+            if row is None and self.reparse:
+                if not self._miss(slot):
+                    return
+            elif row is not None:
+                self._misses_in_a_row = 0
                 self.report.reused += 1
                 self._answered(slot, row)
                 self._emit()
@@ -157,6 +169,19 @@ class _Job:
                 self._waiting[slot.hash] = [slot]
                 self._hash_of[slot.request.key] = slot.hash
                 yield slot.request
+
+    def _miss(self, slot: Slot) -> bool:
+        """An answer that a reparsed journal lacks: pass over a new request, give up a row that has begun."""
+        self._missed += 1
+        self._misses_in_a_row += 1
+        number = self._next_slot - 1
+        if self._slots.get(number) is slot:
+            del self._slots[number]
+            self._next_slot = number
+        else:
+            slot.error = "its next answer is not in the journal"
+            self._emit()
+        return self.strategy.total is not None or self._misses_in_a_row < MISSES_IN_A_ROW
 
     def _take(self, completion: Completion) -> None:
         """Journal an answer and hand it to all who wait for it; note a failure."""

@@ -26,6 +26,8 @@ class Report:
 
     accepted: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    accepted_of: dict[str, int] = field(default_factory=dict)
+    """Accepted rows by strategy"""
     failed: int = 0
     last_failure: str = ""
     requests: int = 0
@@ -50,13 +52,20 @@ class Output:
         stem = path.name.removesuffix(".jsonl")
         self.rejected_path = path.with_name(stem + ".rejected.jsonl")
         self.stamp_path = path.with_name(stem + ".recipe.json")
+        self.novelty_path = path.with_name(stem + ".novelty.jsonl")
         self.report = Report()
         """What the last run with this recipe and these filters said of itself; incomplete when there was none"""
         self._stamp: dict[str, Any] = {}
 
     @contextmanager
-    def open(self, recipe: dict[str, Any], filters: dict[str, Any], *, force: bool) -> Iterator[Journal]:
-        """Lock the output, check its recipe, give its journal. `force`: the old journal becomes `.journal.old`."""
+    def open(
+        self, recipe: dict[str, Any], filters: dict[str, Any], inputs: dict[str, Any], *, force: bool
+    ) -> Iterator[Journal]:
+        """Lock the output, check its recipe, give its journal. `force`: the old journal becomes `.journal.old`.
+
+        Other filters, and other rows in the files that are read (`inputs`), are no other recipe: what they share
+        with the run before is in the journal.
+        """
         self._prepare_folder()
         if not self.journal_path.exists():  # a refusal leaves nothing behind
             self._check(self._read_stamp(), recipe, force)
@@ -68,10 +77,10 @@ class Output:
             stamp = self._read_stamp()
             if len(journal) or self.path.exists():  # where nothing was answered, another recipe loses nothing
                 self._check(stamp, recipe, force)
-            same_filters = stamp.get("filters") == filters
-            if same_filters and self.path.exists() and stamp.get("report"):
+            same = (stamp.get("filters"), stamp.get("inputs", {})) == (filters, inputs)
+            if same and self.path.exists() and stamp.get("report"):
                 self.report = Report(**stamp["report"])
-            self._stamp = {"recipe": recipe, "filters": filters, "report": asdict(self.report)}
+            self._stamp = {"recipe": recipe, "filters": filters, "inputs": inputs, "report": asdict(self.report)}
             self._write_stamp()
             yield journal
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -40,6 +40,8 @@ class State:
     """How many rows are wanted; None: as many as there are"""
     accepted: int = 0
     """Rows that passed the filters so far"""
+    accepted_of: dict[str, int] = field(default_factory=dict)
+    """The same by strategy, when there are several"""
 
 
 class Strategy(Protocol):
@@ -94,3 +96,9 @@ def messages_of(record: Record) -> list[dict[str, str]]:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     content = f"{record.instruction}\n{record.input}" if record.input else record.instruction
     return [*messages, {"role": "user", "content": content}]
+
+
+def filters_of(strategy: Strategy) -> dict[str, Mapping[str, Any]]:
+    """Settings of filters that a strategy's rows call for, by the names that stand in `meta.strategy`."""
+    of_members: Mapping[str, Strategy] = getattr(strategy, "members", {strategy.name: strategy})
+    return {name: getattr(member, "filters", {}) for name, member in of_members.items()}

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from data_gen.records import DataError, Record, iter_rows
 from data_gen.strategies import Ask, State, messages_of, request_seed
@@ -22,6 +22,7 @@ class Answer:
 
     name = "answer"
     per_request = 1
+    filters: ClassVar[dict[str, Any]] = {"novelty": False}  # which instructions there are is the user's business
 
     def __init__(
         self,
@@ -45,8 +46,8 @@ class Answer:
             "top_p": top_p,
             "max_tokens": max_tokens,
             "seed": seed,
-            "instructions": fingerprint(self.path),
         }
+        self.inputs = {"instructions": fingerprint(self.path)}
 
     def requests(self, state: State) -> Iterator[Request]:
         """Each row's question; greedy asking carries no seed, so that equal questions are paid for once."""

@@ -69,7 +69,7 @@ def test_what_passes(fine: Record) -> None:
 
 
 def test_duplicates_by_normalised_task() -> None:
-    filters = Filters()
+    filters = Filters({"novelty": False})
     assert filters.check(record("介绍一下 Python。")) == ""
     assert filters.check(record("介绍一下ｐｙｔｈｏｎ", "另一个回答，说的是编程语言。")) == "duplicate"
     assert filters.check(record("介绍一下 Python。", given="面向孩子")) == ""
@@ -84,7 +84,7 @@ def test_a_rejected_row_blocks_no_later_one() -> None:
 
 
 def test_thresholds_and_switches() -> None:
-    filters = Filters({"length": {"max_output": 5}, "duplicate": False})
+    filters = Filters({"length": {"max_output": 5}, "duplicate": False, "novelty": False})
     assert filters.check(GOOD) == "output too long"
     assert filters.check(record(output="好的。")) == ""
     assert filters.check(record(output="好的。")) == ""

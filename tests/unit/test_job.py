@@ -119,8 +119,8 @@ def test_any_deaths_give_the_same_output_and_pay_nothing_twice(
         strategy = Magpie() if local else questions(folder / "in.jsonl", 12)
         for teacher in teachers[:-1]:
             with suppress(Killed):
-                run(strategy, teacher, out, rows=12)
-        run(strategy, teachers[-1], out, rows=12)
+                run(strategy, teacher, out, rows=12, filters={"novelty": False})
+        run(strategy, teachers[-1], out, rows=12, filters={"novelty": False})
         rows = lines(out)
         for row in rows:
             row["meta"].pop("time")
@@ -247,7 +247,7 @@ def test_self_instruct_gives_exactly_the_rows_and_no_task_twice(tmp_path: Path) 
         return "\n\n".join(f"指令：说出第{base + n}个城市\n输入：无\n输出：这是第{base + n}个城市。" for n in range(5))
 
     out = tmp_path / "out.jsonl"
-    report = run(SelfInstruct(), ScriptedTeacher(tasks), out, rows=23)
+    report = run(SelfInstruct(), ScriptedTeacher(tasks), out, rows=23, filters={"novelty": False})
     rows = lines(out)
     assert len(rows) == len({row["instruction"] for row in rows}) == 23
     assert report.rejected.keys() == {"duplicate"}
@@ -262,7 +262,7 @@ def test_magpie_writes_questions_and_answers(tmp_path: Path) -> None:
 
     out = tmp_path / "out.jsonl"
     teacher = ScriptedTeacher(chat, local=True, batch_size=8)
-    assert run(Magpie(), teacher, out, rows=10).accepted == 10
+    assert run(Magpie(), teacher, out, rows=10, filters={"novelty": False}).accepted == 10
     rows = lines(out)
     assert all(row["output"] == row["instruction"][:-1] + "，在南方。" for row in rows)
     assert len(teacher.asked) == 20

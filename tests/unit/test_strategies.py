@@ -77,6 +77,7 @@ def test_answer_samples_with_a_seed_of_its_own_for_each_row(tmp_path: Path) -> N
     seeds = [request.seed for request in first(Answer(path, temperature=0.7, seed=3), 3)]
     assert seeds == [request_seed(3, n) for n in range(3)]
     assert Answer(path, seed=3).settings != Answer(path, seed=4).settings
+    assert Answer(path).inputs == Answer(path, seed=3).inputs
 
 
 @pytest.mark.parametrize(
