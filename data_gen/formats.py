@@ -1,76 +1,127 @@
 """Files of rows, read one row at a time whatever their form.
 
-`read_rows(path)` looks at the name and, for `.json`, at the first character, and yields `Row(line, value, raw)`:
-JSON lines, a JSON array, CSV, TSV, Parquet, Arrow, plain text, or a tar.gz with one JSON in each member; each of the
-first ones may be gzipped. Nothing is held but the row at hand (and one chunk of a JSON array).
+`read_rows(path)` looks at the name and, for `.json`, at the beginning, and yields `Row(line, value, raw)`: JSON lines,
+a JSON array, one JSON document, CSV, TSV, Parquet, Arrow, plain text; each may be packed with gzip or zstd, or be a
+member of a tar or zip. Nothing is held but the row at hand (and one chunk of a JSON array).
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import itertools
-import sys
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from data_gen.json_rows import json_array, json_lines, parse_json, writable
+from data_gen.archives import ENDINGS, Reader, archive_kind, archive_rows
+from data_gen.columnar import columnar
+from data_gen.json_rows import json_array, json_document, json_lines, parse_json, writable
 from data_gen.records import DataError
-from data_gen.rows import BOM, NOT_UTF8, Row, Tally, open_bytes
+from data_gen.rows import BOM, NOT_UTF8, ROW_LIMIT, Place, Row, Tally, open_bytes
 from teachers.base import nearest
 
-MEMBER_LIMIT = 64 << 20
-"""Bytes a single member of an archive may unpack to"""
 QUOTE_LINES = 100
 """A broken cell that swallows more lines than these is no torn row, so it is never passed over"""
+PACKED = (".gz", ".zst", ".zstd")
+SNIFF = 1 << 16
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def bare_name(name: str) -> str:
+    """A file's name in lower case and without the ending of its packing."""
+    name = name.lower()
+    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
 
 
 def detect_format(path: Path) -> str:
     """The format of a file by its name; a `.json` is looked into, since many hold JSON lines."""
-    name = path.name.lower()
-    if name.endswith((".tar.gz", ".tgz", ".tar")):
-        return "tar"
-    suffix = Path(name.removesuffix(".gz")).suffix
+    if kind := archive_kind(path.name):
+        return kind
+    suffix = Path(bare_name(path.name)).suffix
     if suffix == ".json":
         with open_bytes(path) as file:
-            return "json" if file.read(4096).lstrip(BOM + b" \t\r\n").startswith(b"[") else "jsonl"
+            return _json_kind(file.read(SNIFF))
     if suffix in SUFFIXES:
         return SUFFIXES[suffix]
-    raise DataError(f"{path}: unknown kind of file {suffix!r}{nearest(suffix, [*SUFFIXES, '.json', '.tar.gz'])}")
+    raise DataError(f"{path}: unknown kind of file {suffix!r}{nearest(suffix, [*SUFFIXES, '.json', *ENDINGS])}")
 
 
-def read_rows(path: Path, format: str | None = None, tally: Tally | None = None) -> Iterator[Row]:
-    """Rows of a file, in order. DataError when the file is missing, empty, damaged or of another format."""
+def _json_kind(head: bytes) -> str:
+    """Which kind of JSON begins like this: an array, JSON lines, or one object over many lines."""
+    head = head.lstrip(BOM + b" \t\r\n")
+    if head.startswith(b"["):
+        return "json"
+    first, newline, _ = head.partition(b"\n")
+    first = first.rstrip()
+    if newline and first.startswith(b"{") and first[-1:] in b"{[,:":
+        try:
+            parse_json(first)
+        except ValueError:
+            return "document"
+    return "jsonl"
+
+
+def read_rows(
+    path: Path, format: str | None = None, tally: Tally | None = None, *, member: str = "", at: str = ""
+) -> Iterator[Row]:
+    """Rows of a file, in order. DataError when the file is missing, empty, damaged or of another format.
+
+    `member` names the one file of an archive that is read (`format` is then its format); `at` the key of the list of
+    rows in a file that is one JSON object.
+    """
     if not path.is_file():
         raise DataError(f"{path} is a folder; name the file in it" if path.is_dir() else f"no file {path}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}, line 1: the file is empty")
     if format not in (None, "auto", *FORMATS):
         raise DataError(f"{path}: unknown format {format!r}{nearest(format or '', FORMATS)}")
-    found = False
     tally = tally or Tally()
-    try:
-        known = detect_format(path) if format is None or format == "auto" else format
-        for row in FORMATS[known](path, tally):
-            found = True
-            yield row
-    except (gzip.BadGzipFile, tarfile.ReadError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is damaged or cut off ({error}); download it again") from None
+    found = False
+    for row in _rows(path, None if format == "auto" else format, tally, member, at):
+        found = True
+        yield row
     if not found and not tally.counts[str(path)]:
         raise DataError(f"{path}, line 1: the file holds no rows")
 
 
-def _separated(delimiter: str) -> Callable[[Path, Tally], Iterator[Row]]:
-    def rows(path: Path, tally: Tally) -> Iterator[Row]:
-        csv.field_size_limit(sys.maxsize)
-        with open_bytes(path) as file:
+def _rows(path: Path, format: str | None, tally: Tally, member: str, at: str) -> Iterator[Row]:
+    known = archive_kind(path.name) or format or detect_format(path)
+    if known in ("tar", "zip"):
+        inner = None if format in ("tar", "zip") else format
+
+        def reader_of(name: str, stream: IO[bytes]) -> Reader | None:
+            found = _member_reader(name, stream)
+            return READERS["json" if at else inner] if found and (inner or at) else found  # type: ignore[index]
+
+        return archive_rows(path, tally, member, at, reader_of)
+    return _checked(READERS["json" if at else known], Place(path, tally, lambda: open_bytes(path), at=at))
+
+
+def _checked(reader: Reader, place: Place) -> Iterator[Row]:
+    with place.path.open("rb") as file:
+        if file.read(2) in UTF_16:
+            raise DataError(f"{place}: UTF-16 text; iconv -f utf-16 -t utf-8 converts")
+    return reader(place)
+
+
+def _member_reader(name: str, stream: IO[bytes]) -> Reader | None:
+    """How a member of an archive is read, by its name or its beginning; None when it holds no rows."""
+    suffix = Path(bare_name(name)).suffix
+    if suffix in SUFFIXES and not name.lower().startswith(("readme", "license", "licence")):
+        return READERS[SUFFIXES[suffix]]
+    head = stream.peek(SNIFF)[:SNIFF]  # type: ignore[attr-defined]
+    if suffix == ".json" or ("." not in name and head.lstrip(BOM + b" \t\r\n")[:1] in (b"{", b"[")):
+        return READERS[_json_kind(head)]
+    return None
+
+
+def _separated(delimiter: str) -> Reader:
+    def rows(place: Place) -> Iterator[Row]:
+        csv.field_size_limit(ROW_LIMIT)
+        with place.open() as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
             reader = csv.reader(text, delimiter=delimiter, strict=True)
-            head = _header(path, next(reader, []))
+            head = _header(place, next(reader, []))
             start = reader.line_num + 1
             while True:
                 try:
@@ -78,106 +129,52 @@ def _separated(delimiter: str) -> Callable[[Path, Tally], Iterator[Row]]:
                     if cells is None:
                         return
                     if cells and len(cells) != len(head):
-                        tally.bad(path, start, f"{len(cells)} cells under {len(head)} column names")
+                        place.bad(start, f"{len(cells)} cells under {len(head)} column names")
                     elif cells and not writable(cells):
-                        tally.bad(path, start, NOT_UTF8)
+                        place.bad(start, NOT_UTF8)
                     elif cells:
                         yield Row(start, dict(zip(head, cells, strict=True)))
                 except csv.Error as error:
                     if reader.line_num - start > QUOTE_LINES:
-                        raise DataError(f"{path}, line {start}: a quote opened here is never closed") from None
-                    tally.bad(path, start, f"not valid CSV: {error}")
+                        raise DataError(f"{place}, line {start}: a quote opened here is never closed") from None
+                    place.bad(start, f"not valid CSV: {error}")
                 start = reader.line_num + 1
 
     return rows
 
 
-def _header(path: Path, head: list[str]) -> list[str]:
+def _header(place: Place, head: list[str]) -> list[str]:
     names = [name.strip() for name in head]
     if not writable(names):
-        raise DataError(f"{path}, line 1: column names that are not UTF-8 (GBK? iconv -f gb18030 -t utf-8 converts)")
+        raise DataError(f"{place}, line 1: column names that are not UTF-8 (GBK? iconv -f gb18030 -t utf-8 converts)")
     if not all(names) or len(set(names)) < len(names):
-        raise DataError(f"{path}, line 1: the first line must name every column once, found {names}")
+        raise DataError(f"{place}, line 1: the first line must name every column once, found {names}")
     return names
 
 
-def _plain_text(path: Path, tally: Tally) -> Iterator[Row]:
-    with open_bytes(path) as file:
-        for number, line in enumerate(file, 1):
+def _plain_text(place: Place) -> Iterator[Row]:
+    with place.open() as file:
+        for number, line in enumerate(place.lines(file), 1):
             try:
-                text = (line.removeprefix(BOM) if number == 1 else line).decode().rstrip("\r\n")
+                text = line.decode().rstrip("\r\n")
             except UnicodeDecodeError:
-                tally.bad(path, number, NOT_UTF8)
+                place.bad(number, NOT_UTF8)
                 continue
             if text.strip():
                 yield Row(number, {"text": text})
 
 
-def _columnar(path: Path, tally: Tally) -> Iterator[Row]:
-    """Parquet, or Arrow as a file or as a stream (what `datasets` caches)."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    numbers = itertools.count(1)
-    with open_bytes(path) as file:
-        whole = pa.BufferReader(file.read()) if isinstance(file, gzip.GzipFile) else pa.memory_map(str(path))
-    try:
-        if whole.read(4) == b"PAR1":
-            batches: Any = pq.ParquetFile(whole).iter_batches(batch_size=1024)
-        else:
-            batches = _arrow_batches(whole)
-        for batch in batches:
-            for value in batch.to_pylist():
-                yield Row(next(numbers), value)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not readable as Parquet or Arrow: {error}") from None
-
-
-def _arrow_batches(whole: Any) -> Iterator[Any]:
-    import pyarrow as pa
-
-    whole.seek(0)
-    if whole.read(6) == b"ARROW1":
-        whole.seek(0)
-        table = pa.ipc.open_file(whole)
-        return (table.get_batch(n) for n in range(table.num_record_batches))
-    whole.seek(0)
-    return iter(pa.ipc.open_stream(whole))
-
-
-def _archive(path: Path, tally: Tally) -> Iterator[Row]:
-    """JSON members of a tar, one row each, in the archive's order. Nothing is ever unpacked to the disk."""
-    number = 0
-    with tarfile.open(path, mode="r|*") as archive:
-        for member in archive:
-            name = Path(member.name).name
-            if not member.isreg() or not name.endswith(".json") or name.startswith("._"):
-                continue
-            number += 1
-            if member.size > MEMBER_LIMIT:
-                raise DataError(f"{path}: member {member.name} is {member.size:,} bytes, more than {MEMBER_LIMIT:,}")
-            file = archive.extractfile(member)
-            try:
-                value = parse_json(file.read().removeprefix(BOM) if file else b"")
-            except ValueError as error:
-                tally.bad(path, number, f"member {member.name}: {error}")
-                continue
-            if isinstance(value, dict | list):
-                yield Row(number, value)
-            else:
-                tally.bad(path, number, f"member {member.name}: expected a JSON object")
-
-
-FORMATS: dict[str, Callable[[Path, Tally], Iterator[Row]]] = {
+READERS: dict[str, Reader] = {
     "json": json_array,
     "jsonl": json_lines,
+    "document": json_document,
     "csv": _separated(","),
     "tsv": _separated("\t"),
-    "parquet": _columnar,
-    "arrow": _columnar,
+    "parquet": columnar,
+    "arrow": columnar,
     "text": _plain_text,
-    "tar": _archive,
 }
+FORMATS = (*READERS, "tar", "zip")
 SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
