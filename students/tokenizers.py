@@ -54,7 +54,10 @@ def load_tokenizer(path: str | Path) -> Any:
 def _refuse_unnamed_wordpiece(folder: Path) -> None:
     """vocab.txt beside a GPT2 config and no tokenizer_class becomes an empty GPT2 tokenizer: say so instead."""
     config = folder / "tokenizer_config.json"
-    named = config.is_file() and "tokenizer_class" in json.loads(config.read_text(encoding="utf-8"))
+    try:
+        named = config.is_file() and "tokenizer_class" in json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, or no JSON
+        raise StudentError(f"cannot load a tokenizer from {folder}: {config.name} is damaged ({error})") from None
     if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file() and not named:
         raise StudentError(
             f"{folder} has vocab.txt but does not say which tokenizer it is for: write "

@@ -51,13 +51,17 @@ def read_tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
     folder = Path(path)
-    if (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file():
-        config = folder / "tokenizer_config.json"
-        if not (config.is_file() and "tokenizer_class" in json.loads(config.read_text(encoding="utf-8"))):
-            raise TeacherError(
-                f"{path} has vocab.txt but does not say which tokenizer it is for; write "
-                '{"tokenizer_class": "BertTokenizerFast"} into its tokenizer_config.json'
-            )
+    config = folder / "tokenizer_config.json"
+    try:
+        told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except ValueError as error:  # not UTF-8, or no JSON
+        raise TeacherError(f"cannot load a tokenizer from {path}: {config.name} is damaged ({error})") from None
+    alone = (folder / "vocab.txt").is_file() and not (folder / "tokenizer.json").is_file()
+    if alone and "tokenizer_class" not in told:
+        raise TeacherError(
+            f"{path} has vocab.txt but does not say which tokenizer it is for; write "
+            '{"tokenizer_class": "BertTokenizerFast"} into its tokenizer_config.json'
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -348,3 +348,11 @@ def test_the_embedded_teacher_is_named_when_it_is_missing(monkeypatch: pytest.Mo
     monkeypatch.setattr(loading, "__file__", str(tmp_path / "loading.py"))
     with pytest.raises(TeacherError, match="install minituo anew"):
         PandaTeacher()
+
+
+def test_a_torn_tokenizer_config_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["llama"], tmp_path / "torn")
+    config = folder / "tokenizer_config.json"
+    config.write_text(config.read_text(encoding="utf-8")[:30], encoding="utf-8")
+    with pytest.raises(TeacherError, match=r"cannot load a tokenizer from .*torn: tokenizer_config\.json is damaged"):
+        _ = PandaTeacher(str(folder)).tokenizer

@@ -162,6 +162,13 @@ def test_refuses_a_vocabulary_without_a_class(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+def test_refuses_a_torn_config(tmp_path: Path) -> None:
+    tiny.byte_level_bpe(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_cla', encoding="utf-8")
+    with pytest.raises(StudentError, match=r"cannot load a tokenizer from .*tokenizer_config\.json is damaged"):
+        load_tokenizer(tmp_path)
+
+
 def test_refuses_what_came_out_tiny(tmp_path: Path) -> None:
     """Files that do not fit their class give a handful of entries."""
     from tokenizers import Tokenizer, models
