@@ -38,6 +38,20 @@ class Tokens:
 
 
 @dataclass
+class Places:
+    """Pairs of positions at which student and teacher have said the same text."""
+
+    student: Tensor
+    """(places): flat index into the student's rows x length"""
+    teacher: Tensor
+    """(places): the same on the teacher's side"""
+
+    def to(self, device: Any) -> Places:
+        """A copy on a device."""
+        return Places(self.student.to(device), self.teacher.to(device))
+
+
+@dataclass
 class Batch:
     """What a training step sees."""
 
@@ -52,10 +66,14 @@ class Batch:
     """Characters of the supervised text"""
     rows: list[int]
     """Which rows of the data set these are"""
+    places: Places | None = None
+    """Where both sides have said the same text, prompts included; None when no features are compared"""
 
     def to(self, device: Any) -> Batch:
         """A copy on a device."""
-        moved = {n: v.to(device) for n in ("student", "teacher", "plan") if (v := getattr(self, n)) is not None}
+        moved = {
+            n: v.to(device) for n in ("student", "teacher", "plan", "places") if (v := getattr(self, n)) is not None
+        }
         return replace(self, **moved)
 
 
@@ -75,6 +93,31 @@ def gather_tokens(side: Side, rows: list[int], pad_id: int) -> Tokens:
     return Tokens(
         torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(at - 1), torch.from_numpy(ids.reshape(-1)[at])
     )
+
+
+def shared_places(student: Side, teacher: Side, answers: np.ndarray | None, row: int, prompts: bool) -> np.ndarray:
+    """(places, 2): token of the row on both sides after which both have said the same text.
+
+    `answers` (pairs, 2) are the supervised tokens that start together, counted within the row; None: all do. Their
+    places are the ones before them. `prompts`: both sides have the same text around the answers.
+    """
+    ours, theirs = student.row(row), teacher.row(row)
+    at = [np.flatnonzero(side.supervised[part]) for side, part in ((student, ours), (teacher, theirs))]
+    pairs = np.stack(at, 1) if answers is None else np.stack([at[0][answers[:, 0]], at[1][answers[:, 1]]], 1)
+    found = pairs - 1
+    if prompts:
+        ends = student.prompt_ends[ours], teacher.prompt_ends[theirs]
+        _, left, right = np.intersect1d(*ends, return_indices=True)
+        here = ends[0][left] > 0
+        found = np.concatenate([np.stack([left[here], right[here]], 1), found])
+    return found
+
+
+def gather_places(places: list[np.ndarray], student: Tokens, teacher: Tokens) -> Places:
+    """The places of a batch's rows in its padded rectangles."""
+    lengths = np.array([student.ids.shape[1], teacher.ids.shape[1]])
+    flat = torch.from_numpy(np.concatenate([pairs + n * lengths for n, pairs in enumerate(places)]))
+    return Places(flat[:, 0].contiguous(), flat[:, 1].contiguous())
 
 
 class BatchPlan:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
@@ -17,9 +18,10 @@ from torch.utils.data import DataLoader
 from data_gen.records import Record, read_records
 from data_gen.templates import get_template
 from distill.align import Aligner
-from distill.batches import Batch, BatchPlan, gather_tokens
+from distill.batches import Batch, BatchPlan, gather_places, gather_tokens, shared_places
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
+from distill.plans import RowPlan
 
 PARTS = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}
 """Which files a stage reads"""
@@ -30,16 +32,24 @@ class EncodedRows:
 
     def __init__(self, student: Side, teacher: Side | None, aligner: Aligner | None, pads: tuple[int, int]) -> None:
         self.student, self.teacher, self.aligner, self.pads = student, teacher, aligner, pads
-        self.plans: list[Any] = []
+        self.plans: list[RowPlan] = []
+        self.places: list[np.ndarray] = []
+        """Of every row, where features are compared; empty without features"""
 
     def __len__(self) -> int:
         return len(self.student.start) - 1
 
     def __getitem__(self, wanted: tuple[list[int], float]) -> Batch:
         rows, step_tokens = wanted
+        student = gather_tokens(self.student, rows, self.pads[0])
+        teacher = gather_tokens(self.teacher, rows, self.pads[1]) if self.teacher is not None else None
+        places = None
+        if self.places and teacher is not None:
+            places = gather_places([self.places[r] for r in rows], student, teacher)
         return Batch(
-            student=gather_tokens(self.student, rows, self.pads[0]),
-            teacher=gather_tokens(self.teacher, rows, self.pads[1]) if self.teacher is not None else None,
+            student=student,
+            teacher=teacher,
+            places=places,
             plan=self.aligner.batch([self.plans[r] for r in rows]) if self.aligner is not None else None,
             step_tokens=step_tokens,
             characters=int(self.student.characters[rows].sum()),
@@ -142,14 +152,26 @@ class InstructionData(pl.LightningDataModule):
         teacher = encode_side(model.teacher_view, self.teacher_template, records, 4 * self.max_length)
         if model.aligner is None:
             teacher = _cut_like(student, teacher)
-            return EncodedRows(student, teacher, None, pads)
+            rows = EncodedRows(student, teacher, None, pads)
+            self._place(model, rows)
+            return rows
         rows = EncodedRows(student, teacher, model.aligner, pads)
         answers = [[text for text, said in self.template.render(r) if said] for r in records]
         rows.plans = [model.aligner.plan(answers[r], teacher, student, r) for r in range(len(records))]
         covered = sum(int((plan.teacher_at >= 0).sum()) for plan in rows.plans)
         total = int(student.supervised.sum())
         print(f"{part}: {100 * covered / total:.1f} % of {total} supervised tokens have a target", file=sys.stderr)
+        self._place(model, rows)
         return rows
+
+    def _place(self, model: Any, rows: EncodedRows) -> None:
+        """Find where features are compared, when the model compares any."""
+        if model.features is None:
+            return
+        assert rows.teacher is not None
+        answers = [plan.shared() for plan in rows.plans] if rows.plans else [None] * len(rows)
+        same = self.template == self.teacher_template
+        rows.places = [shared_places(rows.student, rows.teacher, pairs, r, same) for r, pairs in enumerate(answers)]
 
     def _read(self, file: str) -> list[Record]:
         records: list[Record] = []

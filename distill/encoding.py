@@ -29,6 +29,9 @@ class Side:
     """bool (tokens): the ones the loss counts"""
     ends: np.ndarray
     """int32 (tokens): where a supervised token ends, in bytes of the row's supervised text; 0 elsewhere"""
+    prompt_ends: np.ndarray
+    """int32 (tokens): where a prompt's token ends, in characters of the row's whole text; 0 where it ends no character,
+    and at the end of a prompt, from where the answer's first token is predicted"""
     start: np.ndarray
     """int64 (rows + 1)"""
     characters: np.ndarray
@@ -59,7 +62,10 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     supervised: list[bool] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
+    prompt_ends: list[int] = field(default_factory=list)
     said: int = 0
+    length: int = 0
+    """Characters of all text so far"""
     text: bytearray = field(default_factory=bytearray)
     """The supervised text, with 0xFF for each EOS"""
 
@@ -90,12 +96,16 @@ def encode_side(
                 unknown += ids.count(unk)
         cut += len(row.ids) > max_length
         flat.append(row)
-    rows = [(row.ids[:max_length], row.supervised[:max_length], row.ends[:max_length]) for row in flat]
-    lengths = [len(ids) for ids, _, _ in rows]
+    lengths = [min(len(row.ids), max_length) for row in flat]
+
+    def column(name: str, kind: type) -> np.ndarray:
+        return np.fromiter((x for row in flat for x in getattr(row, name)[:max_length]), kind, sum(lengths))
+
     return Side(
-        ids=np.fromiter((i for ids, _, _ in rows for i in ids), np.int32, sum(lengths)),
-        supervised=np.fromiter((s for _, sup, _ in rows for s in sup), bool, sum(lengths)),
-        ends=np.fromiter((e for _, _, ends in rows for e in ends), np.int32, sum(lengths)),
+        ids=column("ids", np.int32),
+        supervised=column("supervised", bool),
+        ends=column("ends", np.int32),
+        prompt_ends=column("prompt_ends", np.int32),
         start=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         characters=np.array([_characters(row, max_length) for row in flat], dtype=np.int64),
         cut=cut,
@@ -109,6 +119,7 @@ def _append(row: _Row, view: ByteView, text: str, ids: list[int], supervised: bo
         row.ids += ids
         row.supervised += [asked_too] * len(ids)
         row.ends += [0] * len(ids)
+        row.prompt_ends += _prompt_ends(view, text, ids, row.length)
     else:
         assert view.eos_id is not None
         row.ids += [*ids, view.eos_id]
@@ -116,9 +127,18 @@ def _append(row: _Row, view: ByteView, text: str, ids: list[int], supervised: bo
         size = len(text.encode("utf-8", "surrogatepass"))
         row.ends += [*(row.said + e for e in view.ends(text, ids).tolist()), row.said + size + 1]
         row.said += size + 1
+        row.prompt_ends += [0] * (len(ids) + 1)
         row.text += text.encode("utf-8", "surrogatepass") + b"\xff"
+    row.length += len(text)
     if first and row.supervised:
         row.supervised[0] = False  # nothing predicts the first token
+
+
+def _prompt_ends(view: ByteView, text: str, ids: list[int], before: int) -> list[int]:
+    """Where each token of a prompt ends: of several that end with the same character only the last one does."""
+    ends = view.character_ends(text, ids)
+    following = [*ends, len(text)][1:]
+    return [before + end if 0 < end < later else 0 for end, later in zip(ends, following, strict=True)]
 
 
 def _characters(row: _Row, max_length: int) -> int:

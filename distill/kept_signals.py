@@ -1,8 +1,8 @@
 """The teacher's signals of rows already seen, kept in memory: from the second epoch on the teacher need not run.
 
 A frozen teacher says the same about the same row every time. What is kept is its hidden states at the row's supervised
-positions, `width` numbers a token and layer, on the teacher's device: 8 KB a token for a 7B teacher in bf16 (width
-4096), 1 KB for a width of 256 in fp32.
+positions, and those of single layers where they are compared: `width` numbers a token and layer, on the teacher's
+device. That is 8 KB a token for a 7B teacher in bf16 (width 4096), 1 KB for a width of 256 in fp32.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ class KeptSignals:
     def _keep(self, batch: Batch, signal: DenseSignal) -> None:
         assert batch.teacher is not None
         length = batch.teacher.ids.shape[1]
-        counts = torch.bincount(batch.teacher.positions // length, minlength=len(batch.rows)).tolist()
+        counts, placed = (
+            torch.bincount(at // length, minlength=len(batch.rows)).tolist()
+            for at in (batch.teacher.positions, batch.places.teacher if batch.places else batch.teacher.positions[:0])
+        )
         hidden = signal.hidden.split(counts)
-        layers = {n: h.split(counts) for n, h in signal.layers.items()}
+        layers = {n: h.split(placed) for n, h in signal.layers.items()}
         for n, row in enumerate(batch.rows):
             # Copies: a slice would keep the whole batch's tensor alive.
             self.rows[row] = hidden[n].clone(), {k: parts[n].clone() for k, parts in layers.items()}

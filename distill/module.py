@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distill.align import Aligner
-from distill.batches import Batch, Tokens
+from distill.batches import Batch
 from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
 from distill.kept_signals import KeptSignals
@@ -55,7 +55,8 @@ class Distiller(pl.LightningModule):
             tokenizer: the student's tokenizer folder or hub id; default the student's own folder.
             teacher: who gives signals; none for plain fine-tuning or pre-training.
             losses: the weighted sum that is minimised; default `ce` alone.
-            features: pairs of hidden layers to bring together.
+            features: pairs of hidden layers to bring together, summed over every place of a row, prompt included, where
+                both sides have said the same text; a place weighs as much as a supervised token.
             learning_rate: the peak.
             schedule: constant, linear or cosine, after the warm-up.
             warmup_steps: optimizer steps from 0 to the peak.
@@ -97,7 +98,7 @@ class Distiller(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum over supervised tokens, divided by those of the whole accumulated batch, on every device together."""
-        hidden, layers = self.student_hidden(batch.student)  # (tokens, width)
+        hidden, layers = self.student_hidden(batch)  # (tokens, width)
         logits = self.student.get_output_embeddings()(hidden)  # (tokens, vocab)
         signal = self.teacher_signal(batch)
         total = torch.zeros((), device=self.device)
@@ -106,20 +107,21 @@ class Distiller(pl.LightningModule):
             total = total + term.weight * value
             self.log(f"loss/{term.name}", value.detach() / len(batch.student.labels), on_step=True, on_epoch=False)
         if self.features is not None:
-            value = self.feature_value(layers, signal, batch)
+            value = self.features(layers, signal.layers).sum()
             total = total + value
             self.log("loss/features", value.detach() / len(batch.student.labels), on_step=True, on_epoch=False)
         self.log("loss", total.detach() / len(batch.student.labels), on_step=True, on_epoch=False, prog_bar=True)
         # Lightning divides by the accumulated batches and averages over devices: undo both.
         return total / batch.step_tokens * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
-    def student_hidden(self, tokens: Tokens) -> tuple[Tensor, dict[int, Tensor]]:
-        """Final hidden states at the predicting positions, `(tokens, width)`, and those of the layers asked for."""
-        wanted = self.features.student_layers if self.features is not None else []
+    def student_hidden(self, batch: Batch) -> tuple[Tensor, dict[int, Tensor]]:
+        """Final hidden states at the predicting positions, `(tokens, width)`, and layers where they are compared."""
+        tokens, places = batch.student, batch.places
+        wanted = self.features.student_layers if self.features is not None and places is not None else []
         out = self.student.base_model(
             input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=bool(wanted), use_cache=False
         )
-        layers = {n: out.hidden_states[n].flatten(0, 1)[tokens.positions] for n in wanted}
+        layers = {n: out.hidden_states[n].flatten(0, 1)[places.student] for n in wanted}
         return out.last_hidden_state.flatten(0, 1)[tokens.positions], layers
 
     def teacher_signal(self, batch: Batch) -> Any:
@@ -134,7 +136,8 @@ class Distiller(pl.LightningModule):
         assert batch.teacher is not None
         layers = self.features.teacher_layers if self.features is not None else []
         side = batch.teacher
-        signal = self._teacher.signal(side.ids, side.mask, side.positions, layers)
+        places = batch.places.teacher if batch.places is not None else None
+        signal = self._teacher.signal(side.ids, side.mask, side.positions, layers, places)
         if not torch.isfinite(signal.hidden).all():
             raise DistillError("the teacher's hidden states are not finite: load it in full precision (dtype: fp32)")
         return signal
@@ -151,18 +154,9 @@ class Distiller(pl.LightningModule):
             return divergence(term, teacher_logits[:, :width], logits[:, :width]).sum()
         return self.aligner.loss(teacher_logits, logits, batch.plan)
 
-    def feature_value(self, layers: dict[int, Tensor], signal: Any, batch: Batch) -> Tensor:
-        """The feature losses, summed over the positions where both sides have said the same bytes."""
-        assert self.features is not None
-        theirs = signal.layers
-        if batch.plan is not None:
-            layers = {n: h[batch.plan.shared_student] for n, h in layers.items()}
-            theirs = {n: h[batch.plan.shared_teacher] for n, h in theirs.items()}
-        return self.features(layers, theirs).sum()
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the negative log-likelihood of the supervised tokens."""
-        hidden, _ = self.student_hidden(batch.student)
+        hidden, _ = self.student_hidden(batch)
         logits = self.student.get_output_embeddings()(hidden).float()
         nats = functional.cross_entropy(logits, batch.student.labels, reduction="sum")
         self._validation.append((float(nats), len(batch.student.labels), batch.characters))

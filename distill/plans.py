@@ -75,8 +75,6 @@ class PlanBatch:
     count), student id for what is not listed (-1: none, NO_REST: that cannot come)"""
     follow: Tensor
     """(entries, 5): prefix, teacher id, low, high, extra: a set of student entries; an empty one cannot come"""
-    shared_student: Tensor
-    shared_teacher: Tensor
 
     def to(self, device: object) -> PlanBatch:
         """A copy on a device."""
@@ -145,7 +143,7 @@ class _Lists:
 
 def join_plans(sets: VocabularySets, plans: Sequence[RowPlan]) -> PlanBatch:
     """Join the plans of a batch's rows."""
-    rows, sources, shared = [], [], []
+    rows, sources = [], []
     lists = _Lists()
     row0 = source0 = count = 0
     for plan in plans:
@@ -167,13 +165,11 @@ def join_plans(sets: VocabularySets, plans: Sequence[RowPlan]) -> PlanBatch:
             lists.spent.append((place[j], token))
             lists.follow.append(np.array([[len(lists.prefixes), token, 0, 0, plan.ids[j]]]))
             lists.prefixes.append((row0 + j, place[j], source, -1, NO_REST))
-        shared.append(plan.shared() + np.array([row0, source0]))
         row0, source0 = row0 + len(plan.teacher_at), source0 + plan.teacher_tokens
-    pairs = _table(shared, 2)
     return PlanBatch(
         torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(sources)),
         _table(lists.spent, 2), _table(lists.banned, 2), _table(lists.inside, 4), _table(lists.steps, 3),
-        _table(lists.prefixes, 5), _table(lists.follow, 5), pairs[:, 0], pairs[:, 1],
+        _table(lists.prefixes, 5), _table(lists.follow, 5),
     )  # fmt: skip
 
 

@@ -169,15 +169,30 @@ class ByteView:
             return np.cumsum(lengths, dtype=np.int64)
         return self._ends_by_offsets(text, len(whole))
 
-    def _ends_by_offsets(self, text: str, size: int) -> np.ndarray:
+    def character_ends(self, text: str, ids: Sequence[int]) -> list[int]:
+        """Where each of `ids`, `encode_prompt(text)` or `encode(text)`, ends, in characters of `text`.
+
+        0 for a beginning-of-text entry; entries that are parts of one character all end with it.
+        """
+        found = self._backend.encode(text, add_special_tokens=False)
+        prefix = len(ids) - len(found.ids)
+        if prefix >= 0 and found.ids == list(ids[prefix:]):
+            return [0] * prefix + [end for _, end in found.offsets]
+        return self._later_ends(text)
+
+    def _later_ends(self, text: str) -> list[int]:
+        """The same for `encode(text)`."""
         shift, drop = (len(_ANCHOR), len(self._anchor_ids)) if self.family == "sentencepiece" else (0, 0)
         found = self._backend.encode(_ANCHOR[:shift] + text, add_special_tokens=False)
         if found.ids[:drop] != self._anchor_ids[:drop]:  # as in encode_many
             shift = drop = 0
             found = self._backend.encode(text, add_special_tokens=False)
+        return [max(end - shift, 0) for _, end in found.offsets[drop:]]
+
+    def _ends_by_offsets(self, text: str, size: int) -> np.ndarray:
         chars = np.fromiter((len(c.encode("utf-8", "surrogatepass")) for c in text), np.int64, len(text))
         to_byte = np.concatenate([[0], np.cumsum(chars)])
-        ends = np.array([to_byte[max(end - shift, 0)] for _, end in found.offsets[drop:]], dtype=np.int64)
+        ends = np.array([to_byte[end] for end in self._later_ends(text)], dtype=np.int64)
         ends = np.maximum.accumulate(ends)
         if len(ends):
             ends[-1] = size

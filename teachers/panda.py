@@ -225,13 +225,19 @@ class PandaTeacher:
             )
 
     def signal(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, positions: torch.Tensor, layers: list[int]
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        positions: torch.Tensor,
+        layers: list[int],
+        layer_positions: torch.Tensor | None = None,
     ) -> DenseSignal:
         """Final hidden states, after the last norm, at flat `positions` of the (batch, length) input.
 
-        `layers` are numbered as transformers numbers `hidden_states`: 0 the embeddings, k the output of block k, the
-        last one after the norm. Padding may stand on either side. Rows of the output embedding beyond the tokenizer's
-        entries, which some checkpoints have, are left out.
+        Those of `layers` are given at `layer_positions`, by default the same; they are numbered as transformers numbers
+        `hidden_states`: 0 the embeddings, k the output of block k, the last one after the norm. Padding may stand on
+        either side. Rows of the output embedding beyond the tokenizer's entries, which some checkpoints have, are left
+        out.
         """
         import torch
 
@@ -239,13 +245,15 @@ class PandaTeacher:
         self._check_signal(int(attention_mask.sum(-1).max()), layers)
         last = model.config.num_hidden_layers
         inner = [k for k in layers if k != last]
-        with torch.no_grad(), generation.evaluating(model), CatchLayers(model, inner, positions) as caught:
-            hidden = model.base_model(
+        there = positions if layer_positions is None else layer_positions
+        with torch.no_grad(), generation.evaluating(model), CatchLayers(model, inner, there) as caught:
+            final = model.base_model(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 position_ids=(attention_mask.long().cumsum(-1) - 1).clamp(min=0),
                 use_cache=False,
-            ).last_hidden_state.flatten(0, 1)[positions]  # (tokens, width)
+            ).last_hidden_state.flatten(0, 1)
+        hidden = final[positions]  # (tokens, width)
         output = model.get_output_embeddings()
         size = max(self.tokenizer.get_vocab().values()) + 1
         bias = getattr(output, "bias", None)
@@ -254,7 +262,7 @@ class PandaTeacher:
             hidden=hidden,
             weight=output.weight.detach()[:size],  # (vocab, width)
             bias=None if bias is None else bias.detach()[:size],
-            layers={k: hidden if k == last else caught.states[k] for k in layers},
+            layers={k: final[there] if k == last else caught.states[k] for k in layers},
         )
 
     def _check_signal(self, length: int, layers: list[int]) -> None:

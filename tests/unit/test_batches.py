@@ -24,7 +24,7 @@ def side() -> Side:
     """Three rows of 4, 2 and 6 tokens; two spans in the last."""
     supervised = [0, 0, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1]
     return Side(np.arange(100, 112, dtype=np.int32), np.array(supervised, dtype=bool), np.zeros(12, np.int32),
-                np.array([0, 4, 6, 12]), np.array([2, 1, 3]))  # fmt: skip
+                np.zeros(12, np.int32), np.array([0, 4, 6, 12]), np.array([2, 1, 3]))  # fmt: skip
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0], [1]])

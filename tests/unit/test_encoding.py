@@ -144,3 +144,28 @@ def test_empty_answers_are_an_eos(view: ByteView) -> None:
     """A row with nothing to say says so."""
     ids, supervised, ends = row(encode_side(view, QA, [Record("嗯", output="")], 512), 0)
     assert (ids[-1], supervised[-1], ends[-1], sum(supervised)) == (view.eos_id, True, 1, 1)
+
+
+def test_places_in_prompts(view: ByteView) -> None:
+    """A prompt's token ends where the text in front of it and its own characters do; none at the prompt's end."""
+    side = encode_side(view, QA, RECORDS, 512)
+    for r, record in enumerate(RECORDS):
+        segments = QA.render(record)
+        whole = "".join(text for text, _ in segments)
+        starts = np.cumsum([0, *(len(text) for text, _ in segments)])
+        ends = side.prompt_ends[side.row(r)]
+        assert not ends[side.supervised[side.row(r)]].any()
+        named = ends[ends > 0]
+        assert (np.diff(named) > 0).all()
+        assert not set(named.tolist()) & set(starts.tolist())
+        # What stands before a place is what the ids up to it say.
+        ids = side.ids[side.row(r)]
+        for at in np.flatnonzero(ends):
+            if view.tokenizer.unk_token_id in ids[: at + 1] and view.family == "wordpiece":
+                break
+            said = view.tokenizer.decode(ids[: at + 1], skip_special_tokens=True)
+            expected = whole[: ends[at]]
+            if view.family == "wordpiece":
+                said, expected = ("".join(text.split()) for text in (said, expected))
+            assert said.strip().endswith(expected.strip()[-2:])
+        assert len(named) > 3

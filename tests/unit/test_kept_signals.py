@@ -6,18 +6,22 @@ from collections.abc import Callable
 
 import torch
 
-from distill.batches import Batch, Tokens
+from distill.batches import Batch, Places, Tokens
 from distill.kept_signals import KeptSignals
 from teachers.base import DenseSignal
 
 COUNTS = {0: 2, 1: 0, 2: 3, 3: 1}
+PLACES = {0: 4, 1: 1, 2: 0, 3: 5}
 
 
 def batch(rows: list[int]) -> Batch:
-    """Rows of length 5 with COUNTS supervised positions each."""
-    positions = torch.tensor([5 * n + k for n, row in enumerate(rows) for k in range(COUNTS[row])], dtype=torch.long)
+    """Rows of length 5 with COUNTS supervised positions each, and PLACES where features are compared."""
+    positions, places = (
+        torch.tensor([5 * n + k for n, row in enumerate(rows) for k in range(counts[row])], dtype=torch.long)
+        for counts in (COUNTS, PLACES)
+    )
     tokens = Tokens(torch.zeros(len(rows), 5, dtype=torch.long), torch.ones(len(rows), 5), positions, positions)
-    return Batch(tokens, tokens, None, 1.0, 1, rows)
+    return Batch(tokens, tokens, None, 1.0, 1, rows, Places(places, places))
 
 
 def ask(asked: list[list[int]]) -> Callable[[Batch], DenseSignal]:
@@ -26,7 +30,8 @@ def ask(asked: list[list[int]]) -> Callable[[Batch], DenseSignal]:
     def answer(wanted: Batch) -> DenseSignal:
         asked.append(wanted.rows)
         hidden = torch.tensor([[10.0 * row + k] for row in wanted.rows for k in range(COUNTS[row])])
-        return DenseSignal("v", hidden, torch.ones(3, 1), None, {2: -hidden})
+        layer = torch.tensor([[-10.0 * row - k] for row in wanted.rows for k in range(PLACES[row])])
+        return DenseSignal("v", hidden, torch.ones(3, 1), None, {2: layer})
 
     return answer
 

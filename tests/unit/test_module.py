@@ -95,7 +95,7 @@ def distiller(ground: Ground, losses: list[LossTerm], teacher: str | None = None
 
 
 def by_hand(model: Any, view: ByteView, template: Template, record: Record) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-    """Of one row alone: logits `(tokens, vocab)` that predict its supervised tokens, these, and all layers there."""
+    """Of one row alone: logits `(tokens, vocab)` that predict its supervised tokens, these, and all layers."""
     ids: list[int] = []
     supervised: list[bool] = []
     for n, (text, answer) in enumerate(template.render(record)):
@@ -106,8 +106,28 @@ def by_hand(model: Any, view: ByteView, template: Template, record: Record) -> t
     out = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
     at = [t for t in range(1, len(ids)) if supervised[t]]
     before = [t - 1 for t in at]
-    layers = {n: hidden[0, before] for n, hidden in enumerate(out.hidden_states)}
+    layers = {n: hidden[0] for n, hidden in enumerate(out.hidden_states)}
     return out.logits[0, before], torch.tensor([ids[t] for t in at]), layers
+
+
+def said_the_same(record: Record, *views: ByteView) -> list[list[int]]:
+    """Positions after which both sides have said the same characters of the row; not after EOS.
+
+    In answers a side that has said a space more has said the same: a student of this kind swallows them.
+    """
+    sides: list[dict[tuple[int, int], int]] = []
+    for view in views:
+        found: dict[tuple[int, int], int] = {}
+        at = 0
+        for n, (part, answer) in enumerate(QA.render(record)):
+            ids = view.encode(part) if n else view.encode_prompt(part)
+            for k, end in enumerate(view.character_ends(part, ids)):
+                if end:
+                    found[n, len("".join(part[:end].split())) if answer else end] = at + k  # of several the last one
+            at += len(ids) + answer
+        sides.append(found)
+    both = sorted(sides[0].keys() & sides[1].keys())
+    return [[found[end] for end in both] for found in sides]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -161,8 +181,9 @@ def two_vocabularies(model: Distiller, teacher: Any) -> tuple[Tensor, int]:
         plan = aligner.batch([aligner.plan(answers, sides[0], sides[1], 0)])
         total = total + 0.4 * cross_entropy(logits, labels) + 0.6 * aligner.loss(theirs, logits, plan)
         count += len(labels)
-        ours.append(projector(layers[1][plan.shared_student]))
-        hidden.append(their_layers[2][plan.shared_teacher])
+        left, right = said_the_same(record, model.student_view, view)
+        ours.append(projector(layers[1][left]))
+        hidden.append(their_layers[2][right])
     both, target = torch.cat(ours), torch.cat(hidden)
     assert len(target) > 20
     # The scale is the mean square of the teacher's features over the whole batch.
