@@ -29,6 +29,11 @@ class Slot:
     error: str | None = None
     usage: Counter[str] = field(default_factory=Counter)
     attempts: int = 0
+    first: Request | None = None
+    """Of an answer in several parts, the request for the first one, its hash, what they say together, their number"""
+    first_hash: str = ""
+    said: str = ""
+    parts: int = 0
 
 
 class Harvest:
@@ -61,6 +66,10 @@ class Harvest:
         report = self.report
         report.requests += 1
         self._without_row += 1
+        if not row["text"].strip():  # whatever the filters say
+            self.filters.rejected["empty"] += 1
+            _write(self.rejected, {"reason": "empty", "key": slot.request.key})
+            return
         records = self.strategy.parse(slot.request, completion_of(row, slot.request.key))
         if not records:
             self.filters.rejected["no task in the answer"] += 1
@@ -105,12 +114,12 @@ class Harvest:
             "time": row["time"],
         }
 
-    def note(self) -> str:
+    def note(self, spent: str) -> str:
         """What the progress line says besides the rows."""
         report = self.report
         failed = f", {report.failed} failed" if report.failed else ""
         rejected = self.filters.rejected.total()
-        return f"{rejected} rejected{failed}, {report.prompt_tokens + report.completion_tokens:,} tokens"
+        return f"{rejected} rejected{failed}, {spent}"
 
 
 def _write(file: BinaryIO, row: dict[str, Any]) -> None:

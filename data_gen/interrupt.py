@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -15,8 +16,10 @@ GRACE_S = 15.0
 class Interrupt:
     """`with Interrupt() as interrupt: while not interrupt.asked: ...`; outside the main thread it does nothing."""
 
-    def __init__(self, grace_s: float = GRACE_S) -> None:
+    def __init__(self, then: Callable[[], None] = lambda: None, grace_s: float = GRACE_S) -> None:
         self.asked = False
+        self._then = then
+        """Called by the signal handler the first time"""
         self._grace_s = grace_s
         self._before: dict[int, Any] = {}
 
@@ -29,6 +32,7 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        self._then()
         print("\nstopping: waiting for the answers in flight (Ctrl-C again: at once)", file=sys.stderr, flush=True)
         self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._stop)
         signal.setitimer(signal.ITIMER_REAL, self._grace_s)

@@ -12,12 +12,15 @@ and a run that was stopped only replays its journal: what was answered before is
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_gen.budget import Budget
+from data_gen.continuing import check_policy, next_part, whole
 from data_gen.filters import Filters
 from data_gen.harvest import Harvest, Slot
 from data_gen.interrupt import Interrupt
@@ -46,11 +49,16 @@ def run(
     force: bool = False,
     made_with: Mapping[str, Any] | None = None,
     reparse: bool = False,
+    budget: Budget | None = None,
+    on_length: str = "drop",
+    tell: Callable[[str], None] | None = None,
 ) -> Report:
     """Generate until `rows` rows are accepted or the strategy is exhausted; goes on where an earlier run stopped.
 
     `made_with` is what else an output depends on, such as a local model's folder: it becomes part of the recipe.
-    `reparse` reads all answers of the journal out again and asks nothing; the teacher only lends its name.
+    `reparse` reads all answers of the journal out again and asks nothing; the teacher only lends its name. `budget`
+    ends the asking when it is spent: what is there by then is written, and the report says so in `stopped`. `on_length`
+    says what becomes of answers that the token limit cut off: drop, keep or continue. `tell` is given the estimate.
 
     Raises DataError when `out` was made by another recipe (`force` starts again, with an empty journal), TeacherError
     when the teacher cannot go on, KeyboardInterrupt after Ctrl-C; all answers are in the journal in each case.
@@ -59,9 +67,12 @@ def run(
         raise DataError(f"strategy {strategy.name!r} has no end of its own; say how many rows you want with --rows")
     if rows is not None and rows < 1:
         raise DataError(f"rows must be above 0, not {rows}")
+    if check_policy(on_length) == "keep":
+        filters = {**(filters or {}), "truncated": False}
     state = State(local=teacher.local, rows=rows)
     requests = strategy.requests(state)  # a strategy that this teacher cannot serve says so before a file is touched
-    recipe = {"strategy": strategy.name, **strategy.settings, "teacher": teacher.name, **(made_with or {})}
+    settings = getattr(teacher, "settings", {})
+    recipe = {"strategy": strategy.name, **strategy.settings, "teacher": teacher.name, **settings, **(made_with or {})}
     chain = Filters(filters, filters_of(strategy))
     output = Output(Path(out), Path(journal) if journal else None)
     inputs = getattr(strategy, "inputs", {})
@@ -69,7 +80,12 @@ def run(
         before = output.report
         if not reparse and before.complete and (before.exhausted or (rows is not None and before.accepted >= rows)):
             return replace(before, ran=False)
-        job = _Job(strategy, teacher, paid, chain, state, requests, reparse)
+        purse = budget or Budget()
+        purse.paid_before(paid.paid)
+        if tell and not reparse and (said := _estimate(purse, strategy, State(teacher.local, rows), paid)):
+            tell(said)
+        job = _Job(strategy, teacher, paid, chain, state, requests, purse)
+        job.reparse, job.continues = reparse, on_length == "continue"
         report = job.go(output)
     if job.harvest.barren:
         raise DataError(job.harvest.barren)
@@ -92,17 +108,21 @@ class _Job:
         filters: Filters,
         state: State,
         requests: Iterator[Request],
-        reparse: bool = False,
+        budget: Budget,
     ) -> None:
         self.strategy, self.teacher, self.journal, self.filters = strategy, teacher, journal, filters
         self.state, self.rows, self._requests = state, state.rows, requests
         self.report = Report()
         state.accepted_of = self.report.accepted_of
-        self.reparse, self._missed, self._misses_in_a_row = reparse, 0, 0
+        self.budget, self.settings = budget, getattr(teacher, "settings", {})
+        self.reparse = self.continues = False
+        self._missed = self._misses_in_a_row = 0
+        self._short = self._broke = False
+        """The budget does not suffice for what is in flight and one more; for one more at all"""
         self.harvest = Harvest(strategy, teacher, filters, self.report, state.rows)
         self.halt = ""
         """Why nothing more is asked"""
-        self.interrupt = Interrupt()
+        self.interrupt = Interrupt(self._wind_down)
         self._slots: dict[int, Slot] = {}
         self._next_slot = self._next_row = 0
         self._follow_ups: deque[Slot] = deque()
@@ -110,6 +130,7 @@ class _Job:
         self._hash_of: dict[str, str] = {}
         """Of the requests in flight, by their keys"""
         self._failures_in_a_row = 0
+        self._window = getattr(teacher, "window", WINDOW)
 
     def go(self, output: Output) -> Report:
         """Ask until there is enough or no way on; then make the output final, unless it was stopped."""
@@ -117,14 +138,17 @@ class _Job:
         with output.writers() as (kept, rejected), self._progress() as self._bar, self.interrupt:
             self.harvest.kept, self.harvest.rejected = kept, rejected
             while not self._stopped():
-                asked = 0
+                asked, self._short = 0, False
                 for completion in self.teacher.generate(self._feed()):
                     asked += 1
                     self._take(completion)
                 self._give_up_unanswered()
-                if self.harvest.full() or not (asked or self._follow_ups):
+                if self._short and not asked:
+                    self._broke = True  # what the journal holds is still read out
+                elif self.harvest.full() or not (asked or self._follow_ups):
                     break
         report.rejected = dict(self.filters.rejected.most_common())
+        report.cost, report.stopped = self.budget.note(), self.budget.over() if self._broke else ""
         if not self._stopped():
             report.complete = not report.failed and (self.harvest.full() or not self._missed)
             output.finish(report)
@@ -144,7 +168,7 @@ class _Job:
         while not self._stopped() and not self.harvest.full():
             if self._follow_ups:
                 slot = self._follow_ups.popleft()
-            elif self.report.exhausted or self._enough() or len(self._slots) >= WINDOW:
+            elif self.report.exhausted or self._enough() or len(self._slots) >= self._window:
                 return
             else:
                 request = next(self._requests, None)
@@ -153,25 +177,30 @@ class _Job:
                     return
                 slot = self._slots[self._next_slot] = Slot(request)
                 self._next_slot += 1
-            slot.hash = request_hash(self.teacher.name, slot.request, local=self.teacher.local)
+            slot.hash = request_hash(self.teacher.name, slot.request, local=self.teacher.local, settings=self.settings)
             row = self.journal.get(slot.hash)
-            if row is None and self.reparse:
+            if row is None and (self.reparse or self._broke):
                 if not self._miss(slot):
                     return
             elif row is not None:
                 self._misses_in_a_row = 0
                 self.report.reused += 1
+                self.budget.see(slot.request, row["usage"])
                 self._answered(slot, row)
                 self._emit()
             elif slot.hash in self._waiting:  # the same question is in flight: one answer serves both
                 self._waiting[slot.hash].append(slot)
+            elif not self.budget.promise(slot.request):
+                self._follow_ups.appendleft(slot)
+                self._short = True
+                return
             else:
                 self._waiting[slot.hash] = [slot]
                 self._hash_of[slot.request.key] = slot.hash
                 yield slot.request
 
     def _miss(self, slot: Slot) -> bool:
-        """An answer that a reparsed journal lacks: pass over a new request, give up a row that has begun."""
+        """An answer that is not in the journal, and not asked for: pass over a new row, give up one that has begun."""
         self._missed += 1
         self._misses_in_a_row += 1
         number = self._next_slot - 1
@@ -191,6 +220,7 @@ class _Job:
                 f"{self.teacher.name} answered {completion.key!r}, which was not asked or answered before"
             )
         slots = self._waiting.pop(key)
+        self.budget.settle(completion)
         if completion.error is None:
             self._failures_in_a_row = 0
             row = self.journal.append(key, completion)
@@ -205,6 +235,12 @@ class _Job:
             elif self._failures_in_a_row >= FAILURES_IN_A_ROW and not self.halt:
                 self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
         self._emit()
+        if self._stopped() or self.harvest.full():
+            self._wind_down()
+
+    def _wind_down(self) -> None:
+        """Nothing more is to be sent, not even again."""
+        getattr(self.teacher, "wind_down", lambda: None)()
 
     def _answered(self, slot: Slot, row: dict[str, Any]) -> None:
         """A slot's request has its answer: ask on for the same row, or be done with it."""
@@ -213,7 +249,10 @@ class _Job:
             self.report.prompt_tokens += row["usage"].get("prompt_tokens", 0)
             self.report.completion_tokens += row["usage"].get("completion_tokens", 0)
         slot.attempts += row["attempts"]
-        more = self.strategy.follow_up(slot.request, completion_of(row, slot.request.key))
+        more = next_part(slot, row) if self.continues else None
+        if more is None:
+            row = whole(slot, row)
+            more = self.strategy.follow_up(slot.request, completion_of(row, slot.request.key))
         if more is None:
             slot.row = row
         else:
@@ -227,6 +266,7 @@ class _Job:
                 slot.error = "the teacher gave no answer"
         self._waiting.clear()
         self._hash_of.clear()
+        self.budget.release()
         self._emit()
 
     def _emit(self) -> None:
@@ -244,8 +284,18 @@ class _Job:
             else:
                 self.harvest.read_out(slot, slot.row)
             self.state.accepted = self.report.accepted
-            self._bar.advance(self.report.accepted - before, self.harvest.note())
+            self._bar.advance(self.report.accepted - before, self.harvest.note(self.budget.note()))
 
     def _progress(self) -> Progress:
         wanted = [count for count in (self.rows, self.strategy.total) if count is not None]
         return Progress("generate", total=min(wanted))
+
+
+def _estimate(budget: Budget, strategy: Strategy, state: State, journal: Journal) -> str:
+    """What a run is going to take, where money or tokens are counted; "" where they are not."""
+    if not budget.limited and budget.price is None:
+        return ""
+    wanted = [math.ceil(state.rows / strategy.per_request)] if state.rows else []
+    count = min([*wanted, strategy.total] if strategy.total is not None else wanted)
+    written = sum(usage["completion_tokens"] for usage in journal.paid.values())
+    return budget.estimate(strategy.requests(state), count, len(journal), written)

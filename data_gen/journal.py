@@ -42,7 +42,15 @@ def request_hash(model: str, request: Request, *, local: bool, settings: Mapping
     `settings` are the teacher's own parameters that go with every request.
     """
     reads = request.prompt if local and request.prompt is not None else request.messages
-    deciding = [model, reads, request.max_tokens, request.temperature, request.top_p, request.seed, request.stop]
+    deciding: list[Any] = [
+        model,
+        reads,
+        request.max_tokens,
+        request.temperature,
+        request.top_p,
+        request.seed,
+        request.stop,
+    ]
     if settings:
         deciding.append(dict(settings))
     return hashlib.blake2b(orjson.dumps(deciding, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()

@@ -36,6 +36,10 @@ class Report:
     """Of those, found in the journal"""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: str = ""
+    """Tokens, and money where prices are known, of all runs of this output together"""
+    stopped: str = ""
+    """Why it ended before its time: the budget"""
     exhausted: bool = False
     """The strategy has nothing more to ask"""
     complete: bool = False

@@ -1,0 +1,179 @@
+"""The purse of a job: what was paid, what is promised to requests in flight, and whether another one can be afforded.
+
+Money is counted over all runs of an output: what its journal holds was paid for. A request is only sent when its price
+still fits: what it reads, estimated from its characters and corrected by what the endpoint counts, and what it may
+write: all of `max_tokens` at first, later the mean of the answers so far and twice their deviation. So a budget is
+overdrawn at most by how far the answers in flight exceed that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from data_gen.prices import Price
+from data_gen.records import DataError
+from teachers.base import Completion, Request, estimated_tokens
+
+KNOWN_AFTER = 20
+"""After so many answers their length is known"""
+LOOKED_AT = 200
+"""Requests that an estimate looks at"""
+
+
+@dataclass(slots=True)
+class _Length:
+    """Mean and deviation of what was written, and how the estimates of what was read were off."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    read: float = 0.0
+    guessed: float = 0.0
+
+    def see(self, usage: Mapping[str, int], guessed: int) -> None:
+        written, read = usage.get("completion_tokens", 0), usage.get("prompt_tokens", 0)
+        self.count += 1
+        self.total += written
+        self.squares += written * written
+        self.read += read
+        self.guessed += guessed
+
+    def mean(self) -> float:
+        return self.total / self.count
+
+    def likely_most(self) -> float:
+        spread = max(0.0, self.squares / self.count - self.mean() ** 2)
+        return self.mean() + 2 * math.sqrt(spread)
+
+
+class Budget:
+    """`Budget(price, money=2.5)`; without limits it only counts."""
+
+    def __init__(
+        self, price: Price | None = None, money: float | None = None, tokens: int | None = None, factor: float = 1.0
+    ) -> None:
+        for name, limit in (("--budget", money), ("--budget-tokens", tokens)):
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
+                raise DataError(f"{name} must be above 0, not {limit!r}")
+        self.price, self.money, self.tokens, self.factor = price, money, tokens, factor
+        self.spent_money, self.spent_tokens = 0.0, 0
+        self._promised: dict[str, tuple[float, int, int]] = {}
+        """{key of a request in flight: money, tokens, the guess of what it reads}"""
+        self._money = self._tokens = 0.0
+        """The sums of what is promised"""
+        self._length = _Length()
+
+    @property
+    def limited(self) -> bool:
+        """There is an end to it."""
+        return self.money is not None or self.tokens is not None
+
+    def pay(self, usage: Mapping[str, int], factor: float | None = None) -> None:
+        """Count tokens that were charged."""
+        self.spent_tokens += usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
+        if self.price is not None:
+            self.spent_money += self.price.of(usage, self.factor if factor is None else factor)
+
+    def paid_before(self, paid: Mapping[float, Counter[str]]) -> None:
+        """What the journal holds."""
+        for factor, usage in paid.items():
+            self.pay(usage, factor)
+
+    def promise(self, request: Request) -> bool:
+        """Set the price of a request aside; False, and nothing set aside, when it does not fit any more."""
+        if not self.limited:
+            return True
+        guessed = estimated_tokens(request)
+        read, written = self._read(guessed), self._written(request.max_tokens)
+        cost = self._cost(read, written)
+        if self.money is not None and self.spent_money + self._money + cost > self.money:
+            return False
+        if self.tokens is not None and self.spent_tokens + self._tokens + read + written > self.tokens:
+            return False
+        self._promised[request.key] = (cost, read + written, guessed)
+        self._money, self._tokens = self._money + cost, self._tokens + read + written
+        return True
+
+    def settle(self, completion: Completion) -> None:
+        """A request is done: what was promised becomes what was charged, and the completion knows at which rate."""
+        money, tokens, guessed = self._promised.pop(completion.key, (0.0, 0, 0))
+        self._money, self._tokens = self._money - money, self._tokens - tokens
+        if not self._promised:
+            self._money = self._tokens = 0.0  # rounding does not pile up
+        completion.price_factor = self.factor
+        self.pay(completion.usage)
+        if guessed and completion.error is None and completion.attempts == 1:
+            self._length.see(completion.usage, guessed)
+
+    def see(self, request: Request, usage: Mapping[str, int]) -> None:
+        """An answer that the journal held: nothing to pay, something to learn from."""
+        if self.limited:
+            self._length.see(usage, estimated_tokens(request))
+
+    def release(self) -> None:
+        """Nothing is in flight any more."""
+        self._promised.clear()
+        self._money = self._tokens = 0.0
+
+    def _read(self, guessed: int) -> int:
+        seen = self._length
+        return math.ceil(guessed * seen.read / seen.guessed) if seen.count >= KNOWN_AFTER and seen.read else guessed
+
+    def _written(self, most: int) -> int:
+        return min(most, math.ceil(self._length.likely_most())) if self._length.count >= KNOWN_AFTER else most
+
+    def _cost(self, read: float, written: float) -> float:
+        usage = {"prompt_tokens": math.ceil(read), "completion_tokens": math.ceil(written)}
+        return self.price.of(usage, self.factor) if self.price is not None else 0.0
+
+    def note(self) -> str:
+        """What the progress line says: tokens, money, of how much."""
+        of_tokens = f" of {self.tokens:,}" if self.tokens is not None else ""
+        said = f"{self.spent_tokens:,}{of_tokens} tokens"
+        if self.price is None or (self.price.input == self.price.output == 0):
+            return said
+        of_money = f" of {self.money:g}" if self.money is not None else ""
+        return f"{said}, {self.spent_money:.{_places(self.money or self.spent_money)}f}{of_money} {self.price.currency}"
+
+    def over(self) -> str:
+        """The sentence when it does not suffice for another request."""
+        option = "--budget" if self.money is not None else "--budget-tokens"
+        return f"stopped at the budget: {self.note()}; the same command with more {option} goes on"
+
+    def estimate(self, requests: Iterable[Request], count: int, answers: int, written: int) -> str:
+        """Before the start: requests, tokens and money, from a look at the first requests; "" when all is answered.
+
+        `count` requests in all, of which the journal holds `answers` with `written` tokens.
+        """
+        looked = [(estimated_tokens(r), r.max_tokens) for r in islice(requests, LOOKED_AT)]
+        left = count - answers
+        if not looked or left <= 0:
+            return ""
+        read = left * sum(read for read, _ in looked) / len(looked)
+        most = left * sum(most for _, most in looked) / len(looked)
+        usual = min(most, left * written / answers if answers >= KNOWN_AFTER else most / 4)
+        say = [f"estimate: {left:,} requests, {_short(read)} tokens in, {_short(usual)} to {_short(most)} out"]
+        if self.price is not None and self._cost(1_000_000, 1_000_000):
+            low, high = self._cost(read, usual), self._cost(read, most)
+            say.append(f"{_money(low)} to {_money(high)} {self.price.currency}")
+        if self.money is not None:
+            say.append(f"{_money(max(0.0, self.money - self.spent_money))} of the budget {self.money:g} are left")
+        if self.tokens is not None:
+            say.append(f"{max(0, self.tokens - self.spent_tokens):,} of {self.tokens:,} tokens are left")
+        return "; ".join(say)
+
+
+def _short(count: float) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count:,.0f}"
+
+
+def _money(amount: float) -> str:
+    return f"{amount:.{_places(amount)}f}"
+
+
+def _places(amount: float) -> int:
+    return 2 if amount >= 1 else 4

@@ -1,0 +1,103 @@
+"""The calls of a Batch API: upload, start, look, fetch. Each is tried again as any other request is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import orjson
+
+from teachers.http_errors import Again, Never, of_connection, of_status
+
+if TYPE_CHECKING:
+    from teachers.chatgpt import ChatGPTTeacher
+
+LONGEST_PAUSE_S = 30.0
+
+
+class BatchApi:
+    """`with BatchApi(teacher, sleep) as api: api.start(api.upload(file))`; failures are Again or Never."""
+
+    def __init__(self, teacher: ChatGPTTeacher, sleep: Callable[[float], None]) -> None:
+        from openai import DefaultHttpxClient, OpenAI
+
+        self.teacher, self._sleep = teacher, sleep
+        self.key = teacher.ring.keys[0]
+        """Files belong to an account: further keys cannot share them"""
+        http = DefaultHttpxClient(trust_env=not teacher.on_this_machine)
+        key, timeout = self.key.secret or "none-needed", max(teacher.timeout_s, 60.0)
+        self._openai = OpenAI(api_key=key, base_url=teacher.base_url, max_retries=0, timeout=timeout, http_client=http)
+
+    def __enter__(self) -> BatchApi:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._openai.close()
+
+    def upload(self, file: BinaryIO) -> str:
+        """The id of a file of requests."""
+
+        def send() -> str:
+            file.seek(0)
+            return self._openai.files.create(file=("requests.jsonl", file), purpose="batch").id
+
+        return self._call(send)
+
+    def start(self, file: str) -> str:
+        """The id of a batch over an uploaded file."""
+        create = self._openai.batches.create
+        where = "/v1/chat/completions"
+        return self._call(lambda: create(input_file_id=file, endpoint=where, completion_window="24h").id)  # type: ignore[arg-type]
+
+    def of_file(self, file: str) -> str | None:
+        """The batch that was started over this file, if one was."""
+        return self._call(
+            lambda: next((told.id for told in self._openai.batches.list(limit=100) if told.input_file_id == file), None)
+        )
+
+    def look(self, batch: str) -> Any:
+        """What the endpoint says of a batch."""
+        return self._call(lambda: self._openai.batches.retrieve(batch))
+
+    def lines(self, file: str) -> Iterator[dict[str, Any]]:
+        """The rows of a result, through a file on disk: it may be large."""
+        with tempfile.TemporaryFile() as kept:
+            kept.write(self._call(lambda: self._openai.files.content(file).content))
+            kept.seek(0)
+            for line in kept:
+                if line.strip():
+                    yield orjson.loads(line)
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        import openai
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
+        def once() -> Any:
+            try:
+                return function()
+            except openai.APIStatusError as error:
+                verdict = of_status(error.status_code, error.response.headers, error.response.content)
+            except openai.APIConnectionError as error:
+                verdict = of_connection(self.teacher.base_url, error.__cause__)
+            raise self._meaning(verdict) if isinstance(verdict, Never) else verdict
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(Again),
+            wait=self._pause,
+            stop=stop_after_attempt(self.teacher.max_attempts),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(once)
+
+    def _pause(self, state: Any) -> float:
+        asked = state.outcome.exception().wait_s
+        doubled = min(self.teacher.backoff_s * 2.0**state.attempt_number, LONGEST_PAUSE_S)
+        return doubled if asked is None else asked + 0.03
+
+    def _meaning(self, verdict: Never) -> Again | Never:
+        if verdict.status == 404:
+            sentence = f"{self.teacher.base_url} has no Batch API, or lost a batch ({verdict}); leave out --batch"
+            return Never(sentence, fatal=True, status=404)
+        return self.teacher.refusal(verdict, self.key)
