@@ -137,7 +137,7 @@ class Budget:
         if self.price is None or (self.price.input == self.price.output == 0):
             return said
         of_money = f" of {self.money:g}" if self.money is not None else ""
-        return f"{said}, {self.spent_money:.{_places(self.money or self.spent_money)}f}{of_money} {self.price.currency}"
+        return f"{said}, {_money(self.spent_money)}{of_money} {self.price.currency}"
 
     def over(self) -> str:
         """The sentence when it does not suffice for another request."""
@@ -168,12 +168,8 @@ class Budget:
 
 
 def _short(count: float) -> str:
-    return f"{count / 1e6:.2f} M" if count >= 100_000 else f"{count:,.0f}"
+    return f"{count:,.0f}"
 
 
 def _money(amount: float) -> str:
-    return f"{amount:.{_places(amount)}f}"
-
-
-def _places(amount: float) -> int:
-    return 2 if amount >= 1 else 4
+    return f"{amount:.{2 if amount >= 1 or amount == 0 else 4}f}"

@@ -15,10 +15,12 @@ from typing import Any
 
 from data_gen.records import DataError
 from data_gen.strategies import STRATEGIES, load_class
+from distill.commands import spending
 from distill.commands.arguments import Arguments
 
 TEACHERS: dict[str, str] = {
     "chatgpt": "teachers.chatgpt:ChatGPTTeacher",
+    "chatgpt-batch": "teachers.batches:BatchTeacher",
     "embedded": "teachers.panda:PandaTeacher",
     "local": "teachers.panda:PandaTeacher",
     "scripted": "teachers.scripted:ScriptedTeacher",
@@ -40,26 +42,45 @@ STRATEGY_OPTIONS = (
 )  # fmt: skip
 TEACHER_OPTIONS = (
     "model", "base_url", "api_key_env", "concurrency", "timeout_s", "max_attempts", "requests_per_minute",
-    "path", "device", "dtype", "batch_size",
+    "path", "device", "dtype", "batch_size", *spending.ENDPOINT_OPTIONS,
 )  # fmt: skip
 
 
 def main(argv: list[str]) -> int:
     """Run the job; 0 when complete, 1 when some rows failed for good."""
     args = _parser().parse(argv)
+    if args.compact and args.output:
+        print(spending.compact_journal(args.output))
+        return 0
     for name in ("strategy", "teacher", "output"):
         if not getattr(args, name):
             raise DataError(f"--{name} is needed{_of(name)}")
     _check_numbers(args)
+    spending.check(args)
+    args.teacher = spending.teacher_name(args)
     strategy = _build(args, "strategy", STRATEGIES, STRATEGY_OPTIONS)
     teacher = _build(args, "teacher", TEACHERS, TEACHER_OPTIONS)
+
+    budget = spending.budget_of(args, teacher)
+    spending.prepare_batches(args, teacher)
 
     from data_gen.job import run
 
     # A local model's name is its folder's; the whole path tells two checkpoint-100 apart.
     folder = {"model": os.path.abspath(args.model)} if args.model and os.path.isdir(args.model) else {}
     filters = _mapping(args.filters)
-    report = run(strategy, teacher, args.output, args.rows, filters, force=bool(args.force), made_with=folder)
+    report = run(
+        strategy,
+        teacher,
+        args.output,
+        args.rows,
+        filters,
+        force=bool(args.force),
+        made_with=folder,
+        budget=budget,
+        on_length=args.on_length or "drop",
+        tell=lambda said: print(said, file=sys.stderr, flush=True),
+    )
     print(summary(args.output, report, args.rows))
     return 0 if report.complete else 1
 
@@ -78,6 +99,10 @@ def summary(output: str, report: Any, rows: int | None) -> str:
     lines.append(
         f"answers: {report.requests}{reused}; tokens: {report.prompt_tokens:,} in, {report.completion_tokens:,} out"
     )
+    if report.cost:
+        lines[-1] += f"; in all runs: {report.cost}"
+    if report.stopped:
+        lines.append(report.stopped)
     if report.failed:
         lines.append(
             f"failed: {report.failed}, the last one with: {report.last_failure}; the same command asks for them again"
@@ -95,6 +120,8 @@ def _parser() -> Arguments:
     add("--force", action="store_true", help="start again, even over an output of another recipe")
     add("--filters", metavar="YAML", help="thresholds, such as '{length: {max_output: 2000}, media: false}'")
 
+    add("--compact", action="store_true", help="only tidy the journal of -o: one row a request, no damaged lines")
+
     what = parser.add_argument_group("what is asked")
     add = what.add_argument
     add("--instructions", metavar="FILE", help="JSONL or JSON rows in Alpaca's form (strategy answer)")
@@ -110,14 +137,15 @@ def _parser() -> Arguments:
     add = whom.add_argument
     add("--model", metavar="NAME_OR_PATH", help="the endpoint's model, or a local folder")
     add("--base-url", metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own)")
-    add("--api-key-env", metavar="NAME", help="the environment variable that holds the key (default OPENAI_API_KEY)")
+    add("--api-key-env", metavar="NAME", help="variables that hold the keys, A,B,... (default OPENAI_API_KEY)")
     add("--concurrency", type=int, help="requests in flight (default 16)")
-    add("--requests-per-minute", type=float, help="never send faster than this")
+    add("--requests-per-minute", type=float, help="of each key; never more than this")
     add("--timeout", type=float, dest="timeout_s", metavar="SECONDS", help="of one answer (default 60)")
     add("--max-attempts", type=int, help="how often one request is tried, rate limits not counted (default 6)")
     add("--device", help="local teachers: auto, cpu, cuda")
     add("--dtype", help="local teachers: auto, fp32, fp16, bf16")
     add("--batch-size", type=int, help="local teachers: prompts generated together")
+    spending.add_options(parser)
     return parser
 
 
