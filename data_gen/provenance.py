@@ -53,9 +53,11 @@ def stamp(path: Path) -> dict[str, Any]:
 def check_digest(file: SourceFile, path: Path) -> str:
     """The sha256 of the file as it lies here; DataError when its content is not what the registry knows it to be."""
     found = file_digest(path)
-    packed = path.name == file.name + ".gz"  # the registry knows the unpacked file
-    content = found
-    if packed and file.sha256:
+    # The registry knows the file itself: it may lie here packed, or inside of the archive it comes in.
+    packed = not file.path and path.name != Path(file.name).name
+    inside = packed and path.name == Path(file.archive).name
+    content = file.sha256 if inside else found
+    if packed and not inside and file.sha256:
         with open_bytes(path) as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     blob = git_blob(path) if file.git_blob and not packed else file.git_blob

@@ -1,8 +1,9 @@
 """The registry of data sets: one YAML a source, here in `data_gen/sources/` and in the user's `./sources/`.
 
 A source says where its files come from, which form their rows have and under which licence they stand. Its files are
-looked for at `<source id>/<file name>` in `--data-dir`, or else in `./data` and then in $MINITUO_DATA; a missing file's
-error says what to fetch and where to put it. A bare path (`./my.json`) is a source, too.
+looked for at `<source id>/<file name>` in `--data-dir`, or else in `./data` and then in $MINITUO_DATA, packed or inside
+of the archive they come in, too; a missing file's error says what to fetch and where to put it. A bare path
+(`./my.json`) is a source as well.
 
     for record in open_source("alpaca-zh"): ...
     for record in open_source("./my.csv", columns={"instruction": "title", "output": "answer"}): ...
@@ -17,8 +18,9 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_gen.archives import ENDINGS
 from data_gen.converters import CONVERTERS, Converter, from_columns, guess
-from data_gen.formats import SUFFIXES, read_rows
+from data_gen.formats import PACKED, SUFFIXES, bare_name, read_rows
 from data_gen.records import DataError, Record
 from data_gen.rows import Tally
 from data_gen.source_yaml import Licence, Source, SourceFile, load_source
@@ -79,7 +81,7 @@ def get_source(id_or_path: str, columns: Mapping[str, str] | None = None, path: 
 
 
 def _is_data_name(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith((*SUFFIXES, ".json", ".tar", ".tgz"))
+    return bare_name(name).endswith((*SUFFIXES, ".json", *ENDINGS))
 
 
 def _path_source(path: str) -> Source:
@@ -92,28 +94,37 @@ def locate(source: Source, file: SourceFile, data_dir: str | Path | None = None)
     """Where a source's file is on this machine; DataError says what to fetch and where to put it."""
     if file.path:
         base = Path(source.yaml).absolute().parent.parent if source.yaml else Path()
-        path = base / file.path
+        path = base / Path(file.path).expanduser()
         if not path.is_file():
             raise DataError(f"{path} is a folder; name the file in it" if path.is_dir() else f"no file {path}")
         return path
-    roots = [Path(data_dir)] if data_dir else [Path("data")]
-    if not data_dir and os.environ.get("MINITUO_DATA"):
-        roots.append(Path(os.environ["MINITUO_DATA"]))
+    roots = data_roots(data_dir)
+    names = [file.name, *(file.name + ending for ending in PACKED), *([file.archive] if file.archive else [])]
     for root in roots:
-        for name in (file.name, file.name + ".gz"):
+        for name in names:
             if (root / source.id / name).is_file():
                 return root / source.id / name
+    fetch = f"'distill datasets fetch {source.id}' does, or: " if source.address(file) else ""
+    whole = f" ({file.archive} may stay as it is)" if file.archive else ""
     raise DataError(
-        f"source {source.id!r} needs {file.name}: {how_to_get(source, file)}, and put it at "
-        f"{roots[0] / source.id / file.name} (or name another folder with --data-dir or $MINITUO_DATA)"
+        f"source {source.id!r} needs {file.name}: {fetch}{how_to_get(source, file)}, and put it at "
+        f"{roots[0] / source.id / file.name}{whole} (or name another folder with --data-dir or $MINITUO_DATA)"
     )
+
+
+def data_roots(data_dir: str | Path | None = None) -> list[Path]:
+    """The folders that raw files are looked for in."""
+    if data_dir:
+        return [Path(data_dir)]
+    other = os.environ.get("MINITUO_DATA")
+    return [Path("data"), *([Path(other)] if other else [])]
 
 
 def how_to_get(source: Source, file: SourceFile) -> str:
     """Where to download a file, in words."""
     if address := source.address(file):
         return f"download {address}"
-    return (source.get or f"get {file.name}") + (f" ({source.home})" if source.home else "")
+    return (source.get or f"get {file.archive or file.name}") + (f" ({source.home})" if source.home else "")
 
 
 def raw_rows(
@@ -133,7 +144,8 @@ def _file_rows(source: Source, paths: list[Path], tally: Tally) -> Iterator[RawR
     for file, path in zip(source.files, paths, strict=True):
         if file.unreadable:
             tally.allowed[str(path)] = file.unreadable
-        rows = read_rows(path, file.format, tally)
+        member = file.name if file.archive and path.name == Path(file.archive).name else ""
+        rows = read_rows(path, file.format, tally, member=member, at=file.at)
         first = next(rows, None)
         if first is None:
             continue

@@ -36,6 +36,10 @@ class SourceFile:
     format: str = "auto"
     converter: str = ""
     """Overrides the source's"""
+    archive: str = ""
+    """The archive it comes in: read out of that one where the file itself is not there"""
+    at: str = ""
+    """The key of the list of rows, in a JSON file that is one object"""
     sha256: str = ""
     git_blob: str = ""
     """Git's hash of the content, where a repository gives that"""
@@ -51,7 +55,8 @@ class Source:
     id: str
     title: str
     licence: Licence
-    converter: str
+    converter: str = "auto"
+    """A name of `CONVERTERS`, "columns", or "auto", which looks at the first row of each file"""
     files: list[SourceFile] = field(default_factory=list)
     about: str = ""
     hub: str = ""
@@ -65,6 +70,8 @@ class Source:
     generated: bool = False
     """Rows are made on the spot by the module `data_gen.<id>`"""
     language: str = "zh"
+    contains: list[str] = field(default_factory=list)
+    """Sets that models are scored on and that are in here: keep it out of training, or decontaminate"""
     citation: str = ""
     verified: bool = False
     """Whether the facts here were read in the source's own files or pages"""
@@ -83,16 +90,22 @@ class Source:
         """Where to fetch a file; empty when no address leads straight to it."""
         if file.url or not self.hub:
             return file.url
-        return f"https://huggingface.co/datasets/{self.hub}/resolve/{self.revision or 'main'}/{file.name}"
+        name = file.archive or file.name
+        return f"https://huggingface.co/datasets/{self.hub}/resolve/{self.revision or 'main'}/{name}"
 
 
 def load_source(path: Path) -> Source:
     """The source a YAML file describes, every key checked."""
     values = read_yaml(path)
+    if values.get("columns"):
+        values.setdefault("converter", "columns")
     values["licence"] = build(Licence, values.get("licence") or {}, f"{path}, licence")
     files = values.get("files") or []
     if not isinstance(files, list):
         raise DataError(f"{path}: 'files' must be a list of '- name: ...'")
+    for file in files:
+        if isinstance(file, dict) and isinstance(file.get("path"), str):
+            file.setdefault("name", Path(file["path"]).name)
     values["files"] = [build(SourceFile, file, f"{path}, files") for file in files]
     source: Source = build(Source, values, str(path))
     source.yaml = str(path)
@@ -100,13 +113,16 @@ def load_source(path: Path) -> Source:
         (
             "converter",
             [source.converter, *(f.converter for f in source.files if f.converter)],
-            {*CONVERTERS, "columns"},
+            {*CONVERTERS, "columns", "auto"},
         ),
         ("format", [f.format for f in source.files], {*FORMATS, "auto"}),
     ):
         for name in names:
             if name not in known:
                 raise DataError(f"{path}: unknown {what} {name!r}{nearest(name, known)}")
+    for file in source.files:
+        if not file.name or Path(file.name).is_absolute() or ".." in Path(file.name).parts:
+            raise DataError(f"{path}, files: name {file.name!r} must be a name inside of the source's folder")
     if bool(source.files) == source.generated:
         raise DataError(f"{path}: a source has either 'files' or 'generated: true'")
     if source.converter == "columns":
