@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from data_gen.formats import PACKED
 from data_gen.records import DataError
 from data_gen.rows import open_bytes
 from data_gen.source_yaml import Source, SourceFile
@@ -54,8 +55,8 @@ def check_digest(file: SourceFile, path: Path) -> str:
     """The sha256 of the file as it lies here; DataError when its content is not what the registry knows it to be."""
     found = file_digest(path)
     # The registry knows the file itself: it may lie here packed, or inside of the archive it comes in.
-    packed = not file.path and path.name != Path(file.name).name
-    inside = packed and path.name == Path(file.archive).name
+    inside = bool(file.archive) and path.name == Path(file.archive).name
+    packed = inside or path.name in {Path(file.name).name + ending for ending in PACKED}
     content = file.sha256 if inside else found
     if packed and not inside and file.sha256:
         with open_bytes(path) as stream:
