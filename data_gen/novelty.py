@@ -132,6 +132,12 @@ def rouge_l(common: np.ndarray, n: int, lengths: np.ndarray) -> np.ndarray:
     return np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
 
 
+def similarity(one: str, other: str) -> float:
+    """ROUGE-L of two texts as `characters` gives them."""
+    common = LCSseq.similarity(one, other)
+    return 0.0 if common == 0 else float(rouge_l(np.array([common]), len(one), np.array([len(other)]))[0])
+
+
 def _pairs(said: str) -> list[int]:
     """(character, occurrence) pairs as numbers: the second 的 is another pair than the first."""
     seen: dict[str, int] = {}

@@ -152,5 +152,5 @@ def test_a_preset_loads(name: str) -> None:
 
 
 def test_seed_tasks_load() -> None:
-    assert shipped(SEEDS.parent, ".jsonl") == [SEEDS.stem]
+    assert shipped(SEEDS.parent, ".jsonl") == [SEEDS.stem, "topics_zh"]
     assert sum(map(len, read_seeds(SEEDS).values())) >= 60

@@ -18,7 +18,13 @@ from teachers.base import Completion, Request, nearest
 STRATEGIES: dict[str, str] = {
     "answer": "data_gen.strategies.answer:Answer",
     "self_instruct": "data_gen.strategies.self_instruct:SelfInstruct",
+    "lamini_example": "data_gen.strategies.lamini_example:LaminiExample",
+    "lamini_topic": "data_gen.strategies.lamini_topic:LaminiTopic",
+    "evolve": "data_gen.strategies.evolve:Evolve",
+    "self_chat": "data_gen.strategies.self_chat:SelfChat",
     "magpie": "data_gen.strategies.magpie:Magpie",
+    "translate": "data_gen.strategies.translate:Translate",
+    "augment": "data_gen.strategies.augment:Augment",
 }
 
 
@@ -28,6 +34,12 @@ class Ask(Request):
 
     record: Record | None = None
     """What is known of the row before the answer"""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Provenance for the rows that come of it, such as the ids of the seeds that it shows"""
+    step: str = ""
+    """Of a row that takes several requests: which one this is"""
+    done: dict[str, Any] = field(default_factory=dict)
+    """What the steps before it gave"""
 
 
 @dataclass(slots=True)

@@ -5,19 +5,18 @@ The instructions are rows of a JSON-lines or JSON file in Alpaca's form; whateve
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from data_gen.records import DataError, Record, iter_rows
-from data_gen.strategies import Ask, State, messages_of, request_seed
-from data_gen.templates import get_template
+from data_gen.strategies import Ask, State
+from data_gen.strategies.asking import Asking, fingerprint
 from teachers.base import Completion, Request
 
 
-class Answer:
+class Answer(Asking):
     """One request an instruction, in the order of the file."""
 
     name = "answer"
@@ -34,38 +33,17 @@ class Answer:
         seed: int = 0,
     ) -> None:
         self.path = Path(instructions)
-        self.template = get_template(template)
-        self.temperature, self.top_p, self.max_tokens, self.seed = temperature, top_p, max_tokens, seed
         # Counting also finds every bad row before anything is paid.
         self.total: int | None = sum(1 for _ in read_tasks(self.path))
         if not self.total:
             raise DataError(f"{self.path} holds no instructions")
-        self.settings: dict[str, Any] = {
-            "template": template,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_tokens": max_tokens,
-            "seed": seed,
-        }
+        super().__init__((), template, temperature, top_p, max_tokens, seed)
         self.inputs = {"instructions": fingerprint(self.path)}
 
     def requests(self, state: State) -> Iterator[Request]:
         """Each row's question; greedy asking carries no seed, so that equal questions are paid for once."""
         for number, record in enumerate(read_tasks(self.path)):
-            yield Ask(
-                key=f"answer-{number}",
-                messages=messages_of(record),
-                prompt=self.template.prompt(record) if state.local else None,
-                max_tokens=self.max_tokens,
-                temperature=self.temperature,
-                top_p=self.top_p,
-                seed=request_seed(self.seed, number) if self.temperature > 0 else None,
-                stop=list(self.template.stop) if state.local else [],
-                record=record,
-            )
-
-    def follow_up(self, request: Request, completion: Completion) -> Request | None:
-        return None
+            yield self.ask(f"answer-{number}", record, state.local, (number, ""), record=record)
 
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The row as it was given, with the answer."""
@@ -85,9 +63,3 @@ def read_tasks(path: Path) -> Iterator[Record]:
         if not record.instruction.strip():
             raise DataError(f"{path}, line {number}: the instruction is empty")
         yield record
-
-
-def fingerprint(path: Path) -> str:
-    """16 hex digits over a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, hashlib.sha256).hexdigest()[:16]

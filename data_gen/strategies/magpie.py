@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import count
-from typing import Any
 
 from data_gen.records import DataError, Record
-from data_gen.strategies import Ask, State, messages_of, request_seed
-from data_gen.templates import Template, get_template
+from data_gen.strategies import Ask, State, request_seed
+from data_gen.strategies.asking import Asking, failed
+from data_gen.templates import Template
 from teachers.base import Completion, Request
 
 
-class Magpie:
+class Magpie(Asking):
     """Questions at `instruction_temperature`, their answers at `temperature`."""
 
     name = "magpie"
@@ -34,19 +34,12 @@ class Magpie:
         instruction_temperature: float = 1.0,
         max_instruction_tokens: int = 128,
     ) -> None:
-        self.template = get_template(template)
-        self.temperature, self.top_p, self.max_tokens, self.seed = temperature, top_p, max_tokens, seed
+        super().__init__(
+            (), template, temperature, top_p, max_tokens, seed,
+            instruction_temperature=instruction_temperature, max_instruction_tokens=max_instruction_tokens,
+        )  # fmt: skip
         self.instruction_temperature, self.max_instruction_tokens = instruction_temperature, max_instruction_tokens
         self.ends = [end_of_question(self.template), *self.template.stop]
-        self.settings: dict[str, Any] = {
-            "template": template,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_tokens": max_tokens,
-            "seed": seed,
-            "instruction_temperature": instruction_temperature,
-            "max_instruction_tokens": max_instruction_tokens,
-        }
 
     def requests(self, state: State) -> Iterator[Request]:
         """The same prompt again and again; its seed makes each one another question."""
@@ -77,22 +70,13 @@ class Magpie:
             return None
         number = int(request.key.split("-")[1])
         record = Record(instruction=question)
-        return Ask(
-            key=f"magpie-{number}-answer",
-            messages=messages_of(record),
-            prompt=self.template.prompt(record),
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=request_seed(self.seed, number, "answer") if self.temperature > 0 else None,
-            stop=list(self.template.stop),
-            record=record,
-        )
+        return self.ask(f"magpie-{number}-answer", record, True, (number, "answer"), record=record)
 
     def parse(self, request: Request, completion: Completion) -> list[Record]:
-        """Question and answer; nothing when it ended with the question."""
+        """Question and answer, or why there was no question to answer."""
         if not isinstance(request, Ask) or request.record is None:
-            return []
+            broke = completion.finish_reason == "length"
+            return [failed("question broke off" if broke else "no question", self._question(completion.text))]
         return [Record(instruction=request.record.instruction, output=completion.text.strip())]
 
     def _question(self, text: str) -> str:

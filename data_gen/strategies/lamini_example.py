@@ -1,0 +1,127 @@
+"""LaMini-LM's example-guided generation (arXiv 2304.14402): three examples are shown, the teacher writes instructions
+like them; each of these is then asked as a question of its own.
+
+Of the rows 20k .. 20k + 19 (at 20 a list) every one begins with the same request, list k, which is paid for once; row
+20k + j goes on with its j-th instruction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from data_gen.records import Record
+from data_gen.strategies import Ask, State
+from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fingerprint
+from data_gen.strategies.self_instruct import drawn
+from data_gen.strategies.tasks import SEEDS, is_copy, read_seeds
+from teachers.base import Completion, Request
+
+ASK = f"""\
+请仿照下面的示例，再写出{{n}}条各不相同的中文指令{{about}}。要求：
+1. 只写指令，不要写解答；指令如果需要材料，就把材料完整地写在指令里；
+2. 指令{NO_MEDIA}；
+3. 类型、说法和难度要多样，不要照抄示例；
+4. 每条指令写在一对<例></例>之间，不要写别的话。
+
+{{examples}}"""
+
+_WRAPPED = re.compile(r"<\s*(?:例|示例|example)\s*\d*\s*>(.*?)(?:<\s*/\s*(?:例|示例|example)\s*\d*\s*>|(?=<\s*(?:例|示例|example))|\Z)", re.S | re.I)  # fmt: skip  # noqa: E501
+_NUMBERED = re.compile(
+    r"^[ \t#>*\-]*(?:第?\s*\d+\s*[条個个]?|[一二三四五六七八九十]+)\s*[.、)）:：]\s*[*]*(?:指令\s*\d*\s*[:：])?\s*",
+    re.M,
+)
+
+
+class LaminiExample(Asking):
+    """Endless rows; `tasks_per_request` instructions are asked for at a time."""
+
+    name = "lamini_example"
+    per_request = 1
+    total: int | None = None
+
+    def __init__(
+        self,
+        seeds: str | None = None,
+        template: str = "qa",
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int = 2048,
+        seed: int = 0,
+        tasks_per_request: int = 20,
+        answer_temperature: float = 0.0,
+        **more: Any,
+    ) -> None:
+        path = Path(seeds) if seeds else SEEDS
+        self.seeds = read_seeds(path)
+        at_least_one(tasks_per_request=tasks_per_request)
+        self.listed, self.answer_temperature = tasks_per_request, answer_temperature
+        super().__init__(
+            (ASK,), template, temperature, top_p, max_tokens, seed, tasks_per_request=tasks_per_request,
+            answer_temperature=answer_temperature, seeds=fingerprint(path), **more,
+        )  # fmt: skip
+
+    def requests(self, state: State) -> Iterator[Request]:
+        """Each list as often as it is asked to be long."""
+        for number in count():
+            text, meta, shown = self._list(number)
+            for item in range(self.listed):
+                key = f"{self.name}-{number}-{item}"
+                done = {"item": item, "shown": shown, "number": number}
+                yield self.ask(key, text, state.local, (number, "list"), step="list", meta=meta, done=done)
+
+    def _list(self, number: int) -> tuple[str, dict[str, Any], list[str]]:
+        """What list `number` asks for, its provenance, and the instructions that it shows."""
+        seeds = drawn(self.seeds, f"{self.seed}:{number}")
+        return self._text(seeds, ""), {"seed_ids": [task.id for task in seeds]}, [task.instruction for task in seeds]
+
+    def _text(self, seeds: list[Record], about: str) -> str:
+        examples = "\n".join(
+            f"<例>{task.instruction}{chr(10) + task.input if task.input else ''}</例>" for task in seeds
+        )
+        return ASK.format(n=self.listed, about=about, examples=examples)
+
+    def follow_up(self, request: Request, completion: Completion) -> Request | None:
+        """The row's own instruction, unless the list has none or only a copy for it."""
+        if not isinstance(request, Ask) or request.step != "list":
+            return None
+        instruction = self._mine(request, completion)
+        if not instruction or is_copy(instruction, request.done["shown"]):
+            return None
+        number, item = request.done["number"], request.done["item"]
+        return self.ask(
+            f"{request.key}-answer", instruction, request.prompt is not None, (number, f"answer-{item}"),
+            temperature=self.answer_temperature, step="answer", meta=request.meta, record=Record(instruction),
+        )  # fmt: skip
+
+    def parse(self, request: Request, completion: Completion) -> list[Record]:
+        """The instruction with its answer, or why there is none."""
+        if not isinstance(request, Ask):
+            return []
+        if request.step == "list":
+            instruction = self._mine(request, completion)
+            reason = "copy of an example" if instruction else "fewer tasks than asked for"
+            return [failed(reason, instruction, **request.meta)]
+        asked = request.record.instruction if request.record else ""
+        return [Record(asked, output=completion.text.strip(), meta=dict(request.meta))]
+
+    def _mine(self, request: Ask, completion: Completion) -> str:
+        items = parse_list(completion.text, broken=completion.finish_reason == "length")
+        item: int = request.done["item"]
+        return items[item] if item < len(items) else ""
+
+
+def parse_list(text: str, broken: bool = False) -> list[str]:
+    """Instructions in a list, wrapped, numbered or a line each; of a list that broke off all but the last."""
+    items = [match.group(1) for match in _WRAPPED.finditer(text)]
+    if not items:
+        starts = list(_NUMBERED.finditer(text))
+        ends = [match.start() for match in starts[1:]] + [len(text)]
+        items = [text[match.end() : end] for match, end in zip(starts, ends, strict=True)]
+    if not items:
+        items = [line.lstrip("-*• \t") for line in text.splitlines()]
+    items = items[:-1] if broken and not re.search(r"</\s*\S+\s*>\s*$", text) else items
+    return list(dict.fromkeys(item.strip().strip("*").strip() for item in items if len(item.strip()) > 1))

@@ -1,0 +1,130 @@
+"""Several strategies in one run, with shares: what the `strategies` of a recipe become.
+
+Requests of the members are interleaved by share, always in the same order. When the number of rows is known, a member
+that has its share of them is asked no more; rows of it that were in flight then are turned down as `share is full`.
+So what comes out depends on the answers alone, as with one strategy. A member with an end (a file of instructions)
+takes no bigger share than it has rows for; the others take over what is left of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+from data_gen.records import DataError, Record
+from data_gen.strategies import State, Strategy
+from teachers.base import Completion, Request
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One member's requests while they last."""
+
+    name: str
+    requests: Iterator[Request]
+    pace: float
+    """Requests of it for one of the whole"""
+    owed: float = 0.0
+
+
+class Mixture:
+    """`Mixture({"self_instruct": strategy, "answer": other}, {"self_instruct": 0.7, "answer": 0.3})`."""
+
+    name = "mixture"
+
+    def __init__(self, members: Mapping[str, Strategy], shares: Mapping[str, float]) -> None:
+        for name in members:
+            share = shares.get(name, 1.0)
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < float("inf"):
+                raise DataError(f"the share of strategy {name!r} must be a number above 0, not {share!r}")
+        if not members:
+            raise DataError("'strategies' names none; write one a line, such as 'self_instruct: {share: 0.7}'")
+        whole = sum(shares.get(name, 1.0) for name in members)
+        self.members = dict(members)
+        self.shares = {name: shares.get(name, 1.0) / whole for name in members}
+        self.per_request = max(1, round(sum(s * members[n].per_request for n, s in self.shares.items())))
+        totals = [member.total for member in members.values()]
+        self.total = None if None in totals else sum(total or 0 for total in totals)
+        self.settings: dict[str, Any] = {
+            "members": {name: {"strategy": m.name, **m.settings} for name, m in self.members.items()}
+        }
+        self.inputs: dict[str, Any] = {
+            "shares": self.shares,
+            **{name: inputs for name, m in members.items() if (inputs := getattr(m, "inputs", {}))},
+        }
+        self._state = State()
+        self._quota: dict[str, int] = {}
+
+    def requests(self, state: State) -> Iterator[Request]:
+        """The members' requests, each as often as its share of rows needs, under keys of their own."""
+        self._state = state
+        self._quota = self._quotas(state.rows)
+        lanes = [
+            _Lane(name, member.requests(state), self.shares[name] / member.per_request)
+            for name, member in self.members.items()
+        ]
+        return self._interleaved(lanes)
+
+    def _interleaved(self, lanes: list[_Lane]) -> Iterator[Request]:
+        while lanes:
+            pace = sum(lane.pace for lane in lanes)
+            for lane in lanes:
+                lane.owed += lane.pace / pace
+            lane = max(lanes, key=lambda lane: lane.owed)
+            lane.owed -= 1.0
+            request = next(lane.requests, None)
+            if request is None:
+                lanes.remove(lane)
+            elif not self._has_its_share(lane.name):
+                yield replace(request, key=f"{lane.name}/{request.key}")
+            elif all(self._has_its_share(other.name) for other in lanes):
+                return
+
+    def _quotas(self, rows: int | None) -> dict[str, int]:
+        """Rows of each member: its share, bounded by what it can give; the rest goes to the others."""
+        if rows is None:
+            return {}
+        quota: dict[str, int] = {}
+        left, open_ones = rows, dict(self.shares)
+        while open_ones:
+            whole = sum(open_ones.values())
+            small = {
+                name: (self.members[name].total or 0) * self.members[name].per_request
+                for name, share in open_ones.items()
+                if self.members[name].total is not None
+                and (self.members[name].total or 0) * self.members[name].per_request < left * share / whole
+            }
+            if not small:
+                return quota | {name: ceil(left * share / whole) for name, share in open_ones.items()}
+            quota |= small
+            left -= sum(small.values())
+            open_ones = {name: share for name, share in open_ones.items() if name not in small}
+        return quota
+
+    def _has_its_share(self, name: str) -> bool:
+        return name in self._quota and self._state.accepted_of.get(name, 0) >= self._quota[name]
+
+    def follow_up(self, request: Request, completion: Completion) -> Request | None:
+        """What the member asks next for its row."""
+        name, own = self._own(request)
+        more = self.members[name].follow_up(own, completion)
+        return None if more is None else replace(more, key=f"{name}/{more.key}")
+
+    def parse(self, request: Request, completion: Completion) -> list[Record]:
+        """The member's records, under its name."""
+        name, own = self._own(request)
+        member = self.members[name]
+        records = member.parse(own, completion)
+        left = self._quota[name] - self._state.accepted_of.get(name, 0) if name in self._quota else len(records)
+        for n, record in enumerate(records):
+            settings = {option: member.settings.get(option) for option in ("template", "seed")}
+            record.meta = {"strategy": name, **settings, **record.meta}
+            if n >= left:
+                record.meta.setdefault("failed", "share is full")
+        return records
+
+    def _own(self, request: Request) -> tuple[str, Request]:
+        name, _, key = request.key.partition("/")
+        return name, replace(request, key=key)
