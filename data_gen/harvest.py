@@ -82,7 +82,7 @@ class Harvest:
             if reason:
                 _write(self.rejected, {"reason": reason, **record.to_dict()})
             else:
-                _write(self.kept, record.to_dict())
+                _write(self.kept, record)
                 report.accepted += 1
                 name = record.meta["strategy"]
                 report.accepted_of[name] = report.accepted_of.get(name, 0) + 1
@@ -122,5 +122,5 @@ class Harvest:
         return f"{rejected} rejected{failed}, {spent}"
 
 
-def _write(file: BinaryIO, row: dict[str, Any]) -> None:
+def _write(file: BinaryIO, row: dict[str, Any] | Record) -> None:
     file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))

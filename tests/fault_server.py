@@ -40,7 +40,14 @@ class FaultServer:
         """Good answers that were sent to a client that was still there"""
         self.bodies: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
+        self.keys: Counter[str] = Counter()
+        """Good answers by key"""
+        self.refused: dict[str, str] = {}
+        """{key: fault} for keys that have one of their own"""
+        self.rpm: float | None = None
+        """Requests a minute and key; each too many is a 429"""
         self.in_flight = self.most_in_flight = self.too_early = 0
+        self._allowance: dict[str, tuple[float, float]] = {}
         self._not_before: dict[int, float] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -88,7 +95,7 @@ class FaultServer:
 
     async def _reply(self, path: str, head: str, content: bytes, writer: asyncio.StreamWriter) -> bool:
         """Answer one request, well or badly; False ends the connection."""
-        body = json.loads(content or b"{}")
+        body = json.loads(content) if content[:1] == b"{" else {}
         said = json.dumps(body.get("messages", ""), ensure_ascii=False)
         tag = re.search(r"#(\d+)#", said)
         number = int(tag.group(1)) if tag else -1
@@ -101,6 +108,8 @@ class FaultServer:
         fault = "404" if not path.endswith("/v1/chat/completions") else self.plan(number, attempt)
         if self.key is not None and (key is None or key.group(1) != self.key):
             fault = "401"
+        secret = key.group(1) if key else ""
+        fault = self.refused.get(secret) or ("429" if self._too_fast(secret) else fault)
         if fault:
             self.faults[fault] += 1
         if fault == "hang":
@@ -117,7 +126,18 @@ class FaultServer:
         await writer.drain()
         if fault is None:
             self.answered[number] += 1
+            self.keys[secret] += 1
         return True
+
+    def _too_fast(self, key: str) -> bool:
+        """A bucket of one request, filled at the key's pace."""
+        if self.rpm is None:
+            return False
+        now = time.monotonic()
+        level, at = self._allowance.get(key, (1.0, now))
+        level = min(1.0, level + (now - at) * self.rpm / 60)
+        self._allowance[key] = (level - (level >= 1), now)
+        return level < 1
 
     def _what(self, fault: str | None, number: int, body: dict[str, Any], key: str) -> Reply:
         kind = {"Content-Type": "application/json"}
@@ -150,14 +170,27 @@ class FaultServer:
         text = {"empty": "", "length": text[:6]}.get(fault or "", text)
         reason = {"length": "length", "filter": "content_filter"}.get(fault or "", "stop")
         message = {"role": "assistant", "content": text}
+        told: dict[str, Any] = {"content": [logprob(char) for char in text]} if body.get("logprobs") else {}
         answer = {
             "id": "x",
             "object": "chat.completion",
             "model": body.get("model"),
-            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+            "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": told or None}],
             "usage": {"prompt_tokens": 7, "completion_tokens": len(text), "total_tokens": 7 + len(text)},
         }
         return json.dumps(answer, ensure_ascii=False).encode()
+
+
+def logprob(char: str) -> dict[str, Any]:
+    """A position as the protocol tells it: the character, and its first byte as the other candidate."""
+    raw = list(char.encode())
+    half = {"token": "\ufffd", "logprob": -2.5, "bytes": raw[:1]}
+    return {
+        "token": char,
+        "logprob": -0.1234567,
+        "bytes": raw,
+        "top_logprobs": [{"token": char, "logprob": -0.1, "bytes": raw}, half],
+    }
 
 
 def error(message: str, code: str) -> bytes:

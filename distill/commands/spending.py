@@ -38,6 +38,8 @@ def teacher_name(args: argparse.Namespace) -> str:
     """Which teacher is meant: --batch makes another one of chatgpt."""
     if args.batch and args.teacher not in {"chatgpt", BATCH}:
         raise DataError(f"--batch is for --teacher chatgpt; {args.teacher!r} has no Batch API")
+    if args.batch or args.teacher == BATCH:  # a recipe may name a pace; a batch has none
+        args.concurrency = args.requests_per_minute = args.tokens_per_minute = None
     return BATCH if args.batch else args.teacher
 
 

@@ -1,0 +1,199 @@
+"""The Batch API: out-of-order results, partial failure, and a run that dies at any moment pays for nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_gen.job import run
+from data_gen.strategies.answer import Answer
+from distill.cli import main
+from teachers.base import Completion, Request, TeacherError
+from teachers.batches import BatchTeacher
+from tests.batch_server import BatchServer
+from tests.fault_server import FaultServer
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("teachers.batches.TICK_S", 0.005)
+    monkeypatch.chdir(tmp_path)
+
+
+def requests(count: int) -> Iterator[Request]:
+    for n in range(count):
+        yield Request(f"r{n}", [{"role": "user", "content": f"#{n}# 问题"}], max_tokens=50)
+
+
+def teacher(server: FaultServer, **options: Any) -> BatchTeacher:
+    made = BatchTeacher("mock", server.url, poll_s=0.01, backoff_s=0.01, state="state", **options)
+    made.tell = lambda said: None
+    return made
+
+
+def ask(server: FaultServer, count: int, **options: Any) -> dict[str, Completion]:
+    return {c.key: c for c in teacher(server, **options).generate(requests(count))}
+
+
+def test_every_question_has_its_own_answer() -> None:
+    with BatchServer() as server:
+        got = ask(server, 30)
+    assert list(got) != sorted(got, key=lambda key: int(key[1:]))  # they came in another order
+    assert {key: c.text.split(" ")[0] for key, c in got.items()} == {f"r{n}": f"#{n}#" for n in range(30)}
+    assert got["r3"].usage["completion_tokens"] == len(got["r3"].text)
+    assert len(server.batches) == 1
+    assert not Path("state").exists()
+
+
+def test_equal_requests_are_submitted_once() -> None:
+    with BatchServer() as server:
+        twice = [Request(key, [{"role": "user", "content": "#0#"}]) for key in ("a", "b")]
+        got = {c.key: c for c in teacher(server).generate(twice)}
+    assert got["a"].text == got["b"].text != ""
+    assert got["b"].usage == {}
+    assert server.asked == {0: 1}
+
+
+def test_what_failed_goes_into_another_batch_and_refused_ones_fail_alone() -> None:
+    def plan(number: int, attempt: int) -> str | None:
+        if number == 7:
+            return "400"
+        return ["500", "drop", "429", None][number % 4] if attempt == 0 else None
+
+    with BatchServer(plan) as server:
+        got = ask(server, 20)
+    assert len(server.batches) == 2
+    assert got["r7"].error == "HTTP 400: This prompt is too long"
+    assert all(got[f"r{n}"].text.startswith(f"#{n}#") for n in range(20) if n != 7)
+    assert got["r0"].attempts == 2
+    assert server.answered == {n: 1 for n in range(20) if n != 7} | {7: 0}
+
+
+def test_attempts_end() -> None:
+    with BatchServer(lambda number, attempt: "500" if number == 1 else None) as server:
+        got = ask(server, 3, max_attempts=2)
+    assert (got["r1"].error, got["r1"].attempts) == ("HTTP 500: The server had an error", 2)
+    assert len(server.batches) == 2
+
+
+def test_an_expired_batch_is_asked_on() -> None:
+    with BatchServer() as server:
+        server.statuses = ["expired"]
+        got = ask(server, 10)
+    assert all(c.error is None for c in got.values())
+    assert server.answered == dict.fromkeys(range(10), 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [("failed", "refused batch batch_0: The model does not exist"), ("cancelled", "was cancelled")]
+)
+def test_batches_that_end_badly_end_the_run(status: str, says: str) -> None:
+    with BatchServer() as server:
+        server.statuses = [status]
+        got = ask(server, 10)
+        fatal = [c for c in got.values() if c.fatal]
+        assert len(fatal) == 1
+        assert says in (fatal[0].error or "")
+        assert all(c.error is None for c in ask(server, 10).values())  # and the next run starts another
+
+
+def test_large_inputs_become_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("teachers.batches.MOST_REQUESTS", 4)
+    with BatchServer() as server:
+        got = ask(server, 10)
+    assert len(got) == len([c for c in got.values() if c.text]) == 10
+    inputs = [data for name, data in server.files.items() if name.startswith("file-")]
+    assert sorted(data.count(b"custom_id") for data in inputs) == [2, 4, 4]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_dying_at_any_call_pays_for_nothing_twice(moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process dies right after its call number `moment`, before it has learnt what came of it."""
+    from teachers import batch_api
+
+    called = []
+    call = batch_api.BatchApi._call
+
+    def dying(self: Any, function: Any) -> Any:
+        result = call(self, function)
+        called.append(1)
+        if len(called) == moment + 1:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(batch_api.BatchApi, "_call", dying)
+    got: dict[str, Completion] = {}
+    with BatchServer(looks=3) as server:
+        for _ in range(2):
+            try:
+                got |= {c.key: c for c in teacher(server).generate(requests(9))}
+                break
+            except Killed:
+                pass
+        assert server.asked == dict.fromkeys(range(9), 1)
+    assert {key: c.text.split(" ")[0] for key, c in got.items()} == {f"r{n}": f"#{n}#" for n in range(9)}
+
+
+def test_a_batch_that_was_lost_is_submitted_anew() -> None:
+    Path("state").write_text(json.dumps([{"file": "file-9", "batch": "batch_9", "ids": []}]))
+    with BatchServer() as server:
+        known = teacher(server)
+        names = [known._id(request) for request in requests(3)]
+        Path("state").write_text(json.dumps([{"file": "file-9", "batch": "batch_9", "ids": names}]))
+        assert all(c.error is None for c in ask(server, 3).values())
+    assert server.asked == dict.fromkeys(range(3), 1)
+
+
+def test_no_batch_api_is_one_sentence() -> None:
+    with FaultServer() as server:
+        got = ask(server, 5)
+    assert [c.fatal for c in got.values()] == [True]
+    assert "has no Batch API" in (got["r0"].error or "")
+
+
+def test_waiting_ends_when_told() -> None:
+    with BatchServer(looks=10_000) as server:
+        asked = teacher(server)
+        asked.tell = lambda said: asked.wind_down() if "in_progress" in said else None
+        assert list(asked.generate(requests(3))) == []
+        assert json.loads(Path("state").read_text())[0]["batch"] == "batch_0"
+
+
+def test_bad_numbers() -> None:
+    with pytest.raises(TeacherError, match="poll_s must be above 0"):
+        BatchTeacher("m", "http://localhost:1/v1", poll_s=0)
+
+
+def test_the_command_pays_half_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in.jsonl").write_text("".join(f'{{"instruction": "#{n}# 问题是什么"}}\n' for n in range(6)), encoding="utf-8")
+    Path("prices.yaml").write_text("models: {mock: {input: 1000000, output: 0, batch: 0.5}}\n")
+    argv = ["generate", "--strategy", "answer", "--teacher", "chatgpt", "--model", "mock", "--instructions", "in.jsonl"]
+    argv += ["-o", "out.jsonl", "--concurrency", "8", "--base-url"]
+    Path("out.jsonl.batches").write_text("[]")
+    with BatchServer(lambda number, attempt: "400" if number == 5 else None) as server:
+        assert main([*argv, server.url]) == 2
+        assert "a batch is under way for out.jsonl; add --batch" in capsys.readouterr().err
+        assert main([*argv, server.url, "--batch", "--poll", "0.01"]) == 1
+        told = capsys.readouterr()
+    assert "5 rows" in told.out
+    assert f"{5 * 7 / 2:.2f} $" in told.out
+    assert "batch batch_0 completed" in told.err
+    rows = [json.loads(line) for line in Path("out.jsonl.journal").read_text(encoding="utf-8").splitlines()]
+    assert {row["price_factor"] for row in rows} == {0.5}
+
+
+def test_a_batch_job_in_python(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f'{{"instruction": "#{n}# 问题"}}\n' for n in range(5)), encoding="utf-8")
+    with BatchServer() as server:
+        assert run(Answer(str(path)), teacher(server), tmp_path / "out.jsonl").complete
