@@ -23,6 +23,10 @@ from students.errors import StudentError
 SPACE = "\u2581"
 _BYTE_ENTRY = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _ANCHOR = "\n"
+LEAST = 32
+"""A tokenizer with fewer entries came out broken"""
+FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
+"""A folder with a tokenizer has one of them"""
 
 
 def load_tokenizer(path: str | Path) -> Any:
@@ -34,6 +38,8 @@ def load_tokenizer(path: str | Path) -> Any:
 
     folder = Path(path)
     if folder.is_dir():
+        if not any(next(folder.glob(form), None) for form in FILES):
+            raise StudentError(f"{folder} holds no tokenizer: neither {', '.join(FILES[:-1])} nor {FILES[-1]}")
         _refuse_unnamed_wordpiece(folder)
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         raise StudentError(f"no tokenizer folder {path}; give a folder with tokenizer.json, vocab.txt or a hub id")
@@ -43,7 +49,7 @@ def load_tokenizer(path: str | Path) -> Any:
         raise StudentError(f"cannot load a tokenizer from {path}: {_first_line(error)}") from None
     if not getattr(tokenizer, "is_fast", False):
         raise StudentError(f"{path} has no fast tokenizer (tokenizer.json); convert it with transformers first")
-    if len(tokenizer) < 32:
+    if len(tokenizer) < LEAST:
         raise StudentError(
             f"the tokenizer in {path} has only {len(tokenizer)} entries: its files do not fit its class; "
             "name the right tokenizer_class in tokenizer_config.json or add tokenizer.json"
@@ -297,6 +303,11 @@ def train_sentencepiece_bpe(texts: Iterable[str], size: int, folder: str | Path)
 def _save(backend: Any, folder: str | Path, **special: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
+    if backend.get_vocab_size() < LEAST:
+        raise StudentError(
+            f"the texts have so few different characters that a tokenizer of {backend.get_vocab_size()} entries came "
+            "out; give it more text"
+        )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
     tokenizer.save_pretrained(str(folder))
     return load_tokenizer(folder)
