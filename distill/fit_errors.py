@@ -71,7 +71,11 @@ def _inside(key: str, path: str, detail: str) -> str:
     if unknown:
         options = inspect.signature(getattr(found, name)).parameters
         return f"{key}: {name} has no option {unknown.group(1)!r}{nearest(unknown.group(1), options)}"
-    return _wrong_type(f"{key}.{nested.group(1)}", nested.group(2)) if nested else f"{key}: {detail[:300]}"
+    if nested is None:
+        return f"{key}: {re.sub(r' Given value.*', '', detail)[:300]}"
+    key = f"{key}.{nested.group(1)}"
+    deeper = re.search(r"Problem with given class_path '([\w.]+)': (.*)", nested.group(2))
+    return _inside(key, *deeper.groups()) if deeper else _wrong_type(key, nested.group(2))
 
 
 def _wrong_type(key: str, detail: str) -> str:

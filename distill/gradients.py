@@ -17,15 +17,16 @@ processor: less than half the time of the same steps over whole matrices, and ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-if TYPE_CHECKING:
-    from distill.losses import LossTerm
+from distill.losses import FLAT, LossTerm, confidence, direction, head_share, likeliest, number
+from distill.partial import listed_kl_gradient
 
 TINY = 1.2e-38
 """The smallest mixture probability that is told from zero: a float32's; both sides have underflowed below"""
@@ -106,6 +107,49 @@ def tvd(rows: Rows) -> tuple[Tensor, Tensor]:
     return value, _through_softmax(rows, gap.sign_().mul_(0.5))
 
 
+def adaptive_kl(rows: Rows, mu: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Of both KLs, by the head's share, which counts as a constant."""
+    head = head_share(rows.t, rows.s, mu)
+    (forward, slope), (reverse, other) = forward_kl(rows), reverse_kl(rows)
+    return head * forward + (1 - head) * reverse, slope.mul_(head[:, None]).add_(other.mul_((1 - head)[:, None]))
+
+
+def logit_mse(rows: Rows) -> tuple[Tensor, Tensor]:
+    """In the logits themselves: -2 / n (d - mean d), d = log p - log q over the n entries that neither rules out."""
+    gap = torch.sub(rows.t, rows.s)
+    unseen = ~gap.isfinite()
+    count = (gap.shape[-1] - unseen.sum(-1, keepdim=True)).clamp_min(1).to(gap.dtype)
+    gap.masked_fill_(unseen, 0.0)
+    gap.sub_(gap.sum(-1, keepdim=True) / count).masked_fill_(unseen, 0.0)
+    return gap.square().sum(-1) / count.squeeze(-1), gap.mul_(-2 / count)
+
+
+def logit_cosine(rows: Rows) -> tuple[Tensor, Tensor]:
+    """In the logits themselves: (c v - u) / |b|, u and v the two directions, b the student's logits, c = u v."""
+    seen = (rows.t > -math.inf) & (rows.s > -math.inf)
+    ours, length = direction(rows.s, seen)
+    theirs, _ = direction(rows.t, seen)
+    value = 0.5 * (ours - theirs).square().sum(-1)
+    turned = (ours * theirs).sum(-1, keepdim=True)
+    turned = torch.where(length > FLAT, turned, 1.0)  # flat logits have a slope along themselves too
+    return value, ours.mul_(turned).sub_(theirs).div_(length.clamp_min(FLAT))
+
+
+def sparse_kl(rows: Rows, k: float = 50) -> tuple[Tensor, Tensor]:
+    """Of a sparse target, made from the teacher's likeliest entries."""
+    return listed_kl_gradient(*likeliest(rows.t, k), rows.s)
+
+
+def uld(rows: Rows) -> tuple[Tensor, Tensor]:
+    """g = sign(q - p's value of the same rank)."""
+    ranked, order = rows.q.sort(-1, descending=True)
+    theirs = rows.p.sort(-1, descending=True).values
+    gap = functional.pad(ranked, (0, max(theirs.shape[-1] - ranked.shape[-1], 0)))
+    gap = gap - functional.pad(theirs, (0, gap.shape[-1] - theirs.shape[-1]))
+    signs = torch.zeros_like(ranked).scatter_(-1, order, gap[:, : ranked.shape[-1]].sign())
+    return gap.abs().sum(-1), _through_softmax(rows, signs)
+
+
 ROW_GRADIENTS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
@@ -113,6 +157,11 @@ ROW_GRADIENTS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
     "skew_kl": skew_kl,
     "skew_reverse_kl": skew_reverse_kl,
     "tvd": tvd,
+    "adaptive_kl": adaptive_kl,
+    "logit_mse": logit_mse,
+    "logit_cosine": logit_cosine,
+    "sparse_kl": sparse_kl,
+    "uld": uld,
 }
 
 
@@ -202,7 +251,7 @@ def _mix(terms: Sequence[LossTerm], teacher: Tensor | None, student: Tensor, lab
     total: Tensor | None = None
     at: dict[tuple[float, float], Rows] = {}
     for term, value in zip(terms, values, strict=True):
-        T, of_teacher = term.temperature, term.teacher_temperature
+        T, of_teacher = number(term.temperature), number(term.teacher_temperature)
         if term.name == "ce":
             T = of_teacher = 1.0
         if (T, of_teacher) not in at:
@@ -216,6 +265,10 @@ def _mix(terms: Sequence[LossTerm], teacher: Tensor | None, student: Tensor, lab
         else:
             value[:], slope = ROW_GRADIENTS[term.name](rows, **term.options)
             value.mul_(T**2)
-        slope = slope.mul_(term.weight * T)
+            if term.confidence:
+                sure = confidence(rows.t)
+                value.mul_(sure)
+                slope.mul_(sure[:, None])
+        slope = slope.mul_(number(term.weight) * T)
         total = slope if total is None else total.add_(slope)
     return torch.zeros_like(student) if total is None else total

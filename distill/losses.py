@@ -4,7 +4,7 @@ Every function takes log-probabilities of both over the same classes, `(tokens, 
 `(tokens,)`. p is the teacher, q the student. Temperature and its square are applied once and for every loss alike
 (`divergence`), the mean over tokens by the caller.
 
-Adding a loss: one function, one line in LOSSES.
+Adding a loss: one function, one line in LOSSES, and its slope in distill.gradients.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from distill.errors import DistillError
+from distill.partial import finite, listed_kl
+from distill.schedules import Ramp, ends, value_at
 from teachers.base import nearest
+
+FLAT = 1e-3
+"""Logits are told from flat ones, which have no direction, when their length is above this"""
 
 
 def forward_kl(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(p || q) = sum p log(p / q) (Hinton et al., 1503.02531)."""
-    return (teacher.exp() * _finite(teacher - student, teacher)).sum(-1)
+    return (teacher.exp() * finite(teacher - student, teacher)).sum(-1)
 
 
 def reverse_kl(teacher: Tensor, student: Tensor) -> Tensor:
@@ -34,7 +40,7 @@ def reverse_kl(teacher: Tensor, student: Tensor) -> Tensor:
 def jsd(teacher: Tensor, student: Tensor, beta: float = 0.5) -> Tensor:
     """beta KL(p || m) + (1 - beta) KL(q || m) with m = beta p + (1 - beta) q (GKD, 2306.13649)."""
     if not 0 < beta < 1:
-        raise DistillError(f"jsd needs 0 < beta < 1, got {beta}; use forward_kl or reverse_kl for the ends")
+        raise DistillError(f"needs 0 < beta < 1, got {beta}; use forward_kl or reverse_kl for the ends")
     middle = _mix(teacher, student, beta)
     return beta * forward_kl(teacher, middle) + (1 - beta) * forward_kl(student, middle)
 
@@ -54,6 +60,77 @@ def tvd(teacher: Tensor, student: Tensor) -> Tensor:
     return 0.5 * (teacher.exp() - student.exp()).abs().sum(-1)
 
 
+def adaptive_kl(teacher: Tensor, student: Tensor, mu: float = 0.5) -> Tensor:
+    """Forward and reverse KL, each by the share of |p - q| in the head and in the tail of p (AKL, 2404.02657).
+
+    The head are the teacher's likeliest entries up to a total of `mu`, the first one always. The shares are weights:
+    no gradient goes through them.
+    """
+    head = head_share(teacher.detach(), student.detach(), mu)
+    return head * forward_kl(teacher, student) + (1 - head) * reverse_kl(teacher, student)
+
+
+def head_share(teacher: Tensor, student: Tensor, mu: float) -> Tensor:
+    """The head's part of sum |p - q|, `(tokens,)`; a half where p = q."""
+    if not 0 < mu < 1:
+        raise DistillError(f"needs 0 < mu < 1, got {mu}; use forward_kl or reverse_kl for the ends")
+    p, q = teacher.exp(), student.exp()
+    size = 0
+    while True:  # most heads are short: far cheaper than sorting the vocabulary
+        size = min(max(4 * size, 64), p.shape[-1])
+        top, ids = p.topk(size)
+        upto = top.cumsum(-1)
+        if size == p.shape[-1] or bool((upto[:, -1] > mu).all()):
+            break
+    inside = upto <= mu
+    inside[:, 0] = True
+    head = ((top - q.gather(-1, ids)).abs() * inside).sum(-1)
+    whole = (p - q).abs().sum(-1)
+    return torch.where(whole > 0, head / whole.clamp_min(torch.finfo(p.dtype).tiny), 0.5).clamp_max(1)
+
+
+def logit_mse(teacher: Tensor, student: Tensor) -> Tensor:
+    """Mean squared difference of centred logits (TextBrewer's kd_mse_loss): the variance of log p - log q.
+
+    Entries that either side rules out have no logit and are left out.
+    """
+    gap, seen = _seen_difference(teacher, student)
+    count = seen.sum(-1, keepdim=True).clamp_min(1)
+    return ((gap - gap.sum(-1, keepdim=True) / count) * seen).square().sum(-1) / count.squeeze(-1)
+
+
+def logit_cosine(teacher: Tensor, student: Tensor) -> Tensor:
+    """1 - cosine of the angle between centred logits; written as half the squared distance of unit vectors."""
+    seen = (teacher > -math.inf) & (student > -math.inf)
+    return 0.5 * (direction(teacher, seen)[0] - direction(student, seen)[0]).square().sum(-1)
+
+
+def sparse_kl(teacher: Tensor, student: Tensor, k: float = 50) -> Tensor:
+    """Forward KL between the teacher's `k` likeliest entries and one class for all the others."""
+    return listed_kl(*likeliest(teacher, k), student)
+
+
+def likeliest(teacher: Tensor, k: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The `k` likeliest entries and their probabilities, `(tokens, k)`, and the mass of the others, `(tokens,)`."""
+    if k < 1 or k != int(k):
+        raise DistillError(f"needs a whole number k of at least 1, got {k}")
+    top = teacher.topk(min(int(k), teacher.shape[-1]))
+    return top.indices, top.values.exp(), teacher.exp().scatter(-1, top.indices, 0.0).sum(-1)
+
+
+def uld(teacher: Tensor, student: Tensor) -> Tensor:
+    """L1 distance of the sorted probabilities, which asks for no common vocabulary (2402.12030): a baseline."""
+    p, q = (side.exp().sort(-1, descending=True).values for side in (teacher, student))
+    width = max(p.shape[-1], q.shape[-1])
+    p, q = (functional.pad(side, (0, width - side.shape[-1])) for side in (p, q))
+    return (p - q).abs().sum(-1)
+
+
+def confidence(teacher: Tensor) -> Tensor:
+    """How sure the teacher is, `(tokens,)` between 0 and 1: its largest probability."""
+    return teacher.amax(-1).exp()
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
@@ -61,7 +138,25 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "skew_kl": skew_kl,
     "skew_reverse_kl": skew_reverse_kl,
     "tvd": tvd,
+    "adaptive_kl": adaptive_kl,
+    "logit_mse": logit_mse,
+    "logit_cosine": logit_cosine,
+    "sparse_kl": sparse_kl,
+    "uld": uld,
 }
+
+
+def _seen_difference(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
+    """log p - log q, 0 where either is ruled out; and where neither is."""
+    seen = (teacher > -math.inf) & (student > -math.inf)
+    return teacher.masked_fill(~seen, 0.0) - student.masked_fill(~seen, 0.0), seen
+
+
+def direction(logs: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred over what is seen and of length 1, and the length that it had, `(tokens, 1)`."""
+    logs = logs.masked_fill(~seen, 0.0)
+    logs = (logs - logs.sum(-1, keepdim=True) / seen.sum(-1, keepdim=True).clamp_min(1)) * seen
+    return functional.normalize(logs, dim=-1, eps=FLAT), logs.detach().norm(dim=-1, keepdim=True)
 
 
 def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:
@@ -71,47 +166,56 @@ def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:
     return torch.logaddexp(first + math.log(share), second + math.log1p(-share))
 
 
-def _finite(difference: Tensor, weight_log: Tensor) -> Tensor:
-    """Where a weight is exactly zero its term is zero, whatever the other side says (0 log 0 = 0)."""
-    return difference.masked_fill(weight_log == -math.inf, 0.0)
-
-
 @dataclass
 class LossTerm:
     """One part of the loss, as a recipe names it."""
 
     name: str
     """`ce` (the text itself) or a divergence from the teacher: see LOSSES"""
-    weight: float = 1.0
-    """Factor in the sum"""
-    temperature: float = 1.0
+    weight: float | Ramp = 1.0
+    """Factor in the sum; a number, or `{start: 1, end: 0.2, shape: cosine}` over the run"""
+    temperature: float | Ramp = 1.0
     """Divides both logits; the loss is multiplied by its square. 1 when the tokenizers differ"""
-    teacher_temperature: float = 1.0
+    teacher_temperature: float | Ramp = 1.0
     """Divides the teacher's logits alone, also with unequal tokenizers: above 1, a teacher that is surer of its answers
     than a small student can be says more about the others"""
+    confidence: bool = False
+    """Weigh each token by the teacher's largest probability there: where the teacher guesses, the text decides"""
     options: dict[str, float] = field(default_factory=dict)
     """The loss's own options, such as `alpha` or `beta`"""
+
+    def at(self, step: int, total: int) -> LossTerm:
+        """The same term with the numbers of one optimizer step of a run of `total`."""
+        return replace(
+            self,
+            weight=value_at(self.weight, step, total),
+            temperature=value_at(self.temperature, step, total),
+            teacher_temperature=value_at(self.teacher_temperature, step, total),
+        )
 
     def check(self, *, has_teacher: bool, same_vocabulary: bool) -> None:
         """DistillError when this term cannot be computed in this run."""
         if self.name != "ce" and self.name not in LOSSES:
             raise DistillError(f"unknown loss {self.name!r}{nearest(self.name, ['ce', *LOSSES])}")
-        if min(self.temperature, self.teacher_temperature) <= 0 or self.weight < 0:
+        for name in ("weight", "temperature", "teacher_temperature"):
+            setting = getattr(self, name)
+            if isinstance(setting, Ramp):
+                setting.check(f"loss {self.name}: {name}")
+        if min(*ends(self.temperature), *ends(self.teacher_temperature)) <= 0 or min(ends(self.weight)) < 0:
             raise DistillError(f"loss {self.name}: temperature must be above 0 and weight at least 0")
         options = [] if self.name == "ce" else list(inspect.signature(LOSSES[self.name]).parameters)[2:]
         for option in self.options:
             if option not in options:
                 raise DistillError(f"loss {self.name!r} has no option {option!r}{nearest(option, options)}")
         if self.name == "ce":
+            if self.confidence:
+                raise DistillError("loss 'ce' takes no confidence: it does not ask the teacher")
             return
         self._check_values()
         if not has_teacher:
             raise DistillError(f"loss {self.name!r} needs a teacher: set model.teacher or leave only 'ce'")
-        if not same_vocabulary and (self.name != "forward_kl" or self.temperature != 1):
-            raise DistillError(
-                f"loss {self.name!r} at temperature {self.temperature} needs one vocabulary on both sides; "
-                "with unequal tokenizers use forward_kl at temperature 1 (the likelihood of sets of entries)"
-            )
+        if not same_vocabulary:
+            self._check_across()
 
     def _check_values(self) -> None:
         """Try the values on two classes, so that a wrong one is found at the start."""
@@ -121,9 +225,29 @@ class LossTerm:
         except DistillError as error:
             raise DistillError(f"loss {self.name}: {error}") from None
 
+    def _check_across(self) -> None:
+        """What the likelihood of sets of entries, the loss between two vocabularies, can be asked for."""
+        if self.name != "forward_kl" or ends(self.temperature) != (1, 1):
+            temperature = self.temperature if isinstance(self.temperature, float | int) else ends(self.temperature)
+            raise DistillError(
+                f"loss {self.name!r} at temperature {temperature} needs one vocabulary on both sides; "
+                "with unequal tokenizers use forward_kl at temperature 1 (the likelihood of sets of entries)"
+            )
+        if self.confidence:
+            raise DistillError("confidence needs one vocabulary on both sides; leave it out with unequal tokenizers")
+
+
+def number(setting: float | Ramp) -> float:
+    """A setting that is one; TypeError for a ramp whose step is not chosen yet (`LossTerm.at`)."""
+    if isinstance(setting, Ramp):
+        raise TypeError(f"{setting} has no value before LossTerm.at(step, total)")
+    return setting
+
 
 def divergence(term: LossTerm, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
     """A term's value a token, `(tokens,)`, from logits over one vocabulary, `(tokens, vocab)`; with the T^2."""
-    teacher = torch.log_softmax(teacher_logits.float() / term.temperature, -1)
-    student = torch.log_softmax(student_logits.float() / term.temperature, -1)
-    return LOSSES[term.name](teacher, student, **term.options) * term.temperature**2
+    temperature = number(term.temperature)
+    teacher = torch.log_softmax(teacher_logits.float() / temperature, -1)
+    student = torch.log_softmax(student_logits.float() / temperature, -1)
+    value = LOSSES[term.name](teacher, student, **term.options) * temperature**2
+    return value * confidence(teacher) if term.confidence else value

@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from distill import gradients
 from distill.gradients import GRADIENTS, ROW_GRADIENTS, mixed_gradient
-from distill.losses import LOSSES, LossTerm, divergence
+from distill.losses import LOSSES, LossTerm, divergence, number
 
 OPTIONS: list[tuple[str, dict[str, float]]] = [(name, {}) for name in ROW_GRADIENTS] + [
     ("jsd", {"beta": 0.1}), ("jsd", {"beta": 0.9}), ("skew_kl", {"alpha": 0.5}), ("skew_reverse_kl", {"alpha": 0.5}),
+    ("adaptive_kl", {"mu": 0.9}), ("sparse_kl", {"k": 1}), ("sparse_kl", {"k": 7}),
 ]  # fmt: skip
-EVERYWHERE = [name for name in ROW_GRADIENTS if name not in {"forward_kl", "reverse_kl"}]
-"""Losses that are finite whatever either side rules out"""
+EVERYWHERE = ["jsd", "skew_kl", "skew_reverse_kl", "tvd", "uld"]
+"""Losses that are finite and continuous whatever either side rules out"""
 
 
 def pair(rows: int = 6, vocab: int = 40, seed: int = 0, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,7 +97,7 @@ def test_ruled_out_by_both(name: str, dtype: torch.dtype) -> None:
     assert slope[:, gone].abs().max() == 0
 
 
-@pytest.mark.parametrize("name", ["forward_kl", *EVERYWHERE])
+@pytest.mark.parametrize("name", ["forward_kl", "sparse_kl", "logit_mse", "logit_cosine", *EVERYWHERE])
 def test_teacher_that_is_certain(name: str) -> None:
     """One-hot, with exact zeros: as autograd has it, and all numbers."""
     _, student = pair(seed=4)
@@ -134,12 +135,12 @@ def test_what_is_rightly_infinite() -> None:
     assert not torch.isfinite(slope).any()
 
 
-@pytest.mark.parametrize("name", ROW_GRADIENTS)
-def test_beyond_what_float32_can_hold(name: str) -> None:
+@pytest.mark.parametrize(("name", "options"), OPTIONS)
+def test_beyond_what_float32_can_hold(name: str, options: dict[str, float]) -> None:
     """Probabilities down to e^-300 on either side: the values of float64, no NaN."""
     teacher, student = pair(seed=6, scale=60.0)
-    value, slope = closed(name, teacher.float(), student.float())
-    true_value, true_slope = closed(name, teacher, student)
+    value, slope = closed(name, teacher.float(), student.float(), **options)
+    true_value, true_slope = closed(name, teacher, student, **options)
     torch.testing.assert_close(value.double(), true_value, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(slope.double(), true_slope, rtol=1e-4, atol=1e-5)
 
@@ -187,6 +188,7 @@ MIX = [
     LossTerm("jsd", 0.5, options={"beta": 0.2}),
     LossTerm("reverse_kl", 0.2, teacher_temperature=1.5),
     LossTerm("skew_kl", 1.1, temperature=2.0),
+    LossTerm("tvd", 0.4, confidence=True),
 ]
 
 
@@ -201,11 +203,11 @@ def test_a_weighted_sum(dtype: torch.dtype, tolerance: float) -> None:
         [
             functional.cross_entropy(student, labels, reduction="none")
             if term.name == "ce"
-            else divergence(term, teacher / term.teacher_temperature, student)
+            else divergence(term, teacher / number(term.teacher_temperature), student)
             for term in MIX
         ]
     )
-    weights = torch.tensor([term.weight for term in MIX], dtype=true_values.dtype)
+    weights = torch.tensor([number(term.weight) for term in MIX], dtype=true_values.dtype)
     (true_slope,) = torch.autograd.grad((weights @ true_values).sum(), student)
     torch.testing.assert_close(values, true_values.detach().to(values.dtype), rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(slope, true_slope, rtol=tolerance, atol=tolerance)

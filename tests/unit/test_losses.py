@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import DistillError
+from distill.gradients import GRADIENTS
 from distill.losses import LOSSES, LossTerm, divergence, forward_kl, jsd, reverse_kl, skew_kl, skew_reverse_kl
+from distill.schedules import Ramp
 
 LOGITS = st.lists(st.floats(-30, 30), min_size=4, max_size=4)
 
@@ -36,6 +38,8 @@ def test_a_value_a_token(name: str) -> None:
     value = LOSSES[name](p, q)
     assert value.shape == (6,)
     torch.testing.assert_close(value[2:4], LOSSES[name](p[2:4], q[2:4]))
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    torch.testing.assert_close(value[order], LOSSES[name](p[order], q[order]))
 
 
 def test_the_ends_of_jsd() -> None:
@@ -61,7 +65,7 @@ def test_what_the_teacher_rules_out(name: str) -> None:
     teacher = torch.tensor([[0.5, 0.5, 0.0]]).log()
     logits = torch.tensor([[0.3, -0.2, 0.1]], requires_grad=True)
     value = LOSSES[name](teacher, torch.log_softmax(logits, -1)).sum()
-    if name == "reverse_kl":
+    if name in {"reverse_kl", "adaptive_kl"}:
         assert value.item() == math.inf
         return
     value.backward()
@@ -87,9 +91,50 @@ def test_logits_in_half_precision_are_widened() -> None:
     torch.testing.assert_close(value, divergence(LossTerm("forward_kl"), teacher.float(), student.float()))
 
 
+def test_flat_logits_have_no_direction() -> None:
+    """An untrained head says the same of every entry: half the squared length of the teacher's direction, no NaN."""
+    teacher = torch.tensor([[1.0, 0.0, -1.0]], dtype=torch.float64)
+    logits = torch.full((1, 3), 0.2, dtype=torch.float64, requires_grad=True)
+    value = divergence(LossTerm("logit_cosine"), teacher, logits)
+    assert value.tolist() == pytest.approx([0.5])
+    value.sum().backward()
+    slope = GRADIENTS["logit_cosine"](torch.log_softmax(teacher, -1), torch.log_softmax(logits.detach(), -1))[1]
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    torch.testing.assert_close(slope, logits.grad, rtol=1e-5, atol=1e-3)  # of a size of hundreds
+
+
+def test_confidence_weighs_each_token() -> None:
+    """By the teacher's largest probability at the term's temperature."""
+    teacher = torch.tensor([[math.log(8.0), 0.0, 0.0], [0.0, 0.0, 0.0]])
+    student = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    plain, weighed = (divergence(LossTerm("forward_kl", confidence=c), teacher, student) for c in (False, True))
+    torch.testing.assert_close(weighed, plain * torch.tensor([0.8, 1 / 3]))
+
+
+def test_numbers_that_change_over_the_run() -> None:
+    """`at` fixes them; everything else stays, and a term without a step is refused."""
+    term = LossTerm("jsd", Ramp(1.0, 0.2), Ramp(4.0, 1.0), Ramp(2.0, 1.0, until=0.5), True, {"beta": 0.3})
+    term.check(has_teacher=True, same_vocabulary=True)
+    assert term.at(0, 101) == LossTerm("jsd", 1.0, 4.0, 2.0, True, {"beta": 0.3})
+    middle = term.at(50, 101)
+    assert (middle.weight, middle.temperature, middle.teacher_temperature) == pytest.approx((0.6, 2.5, 1.0))
+    assert LossTerm("ce", 0.3).at(7, 9) == LossTerm("ce", 0.3)
+    with pytest.raises(TypeError, match=r"before LossTerm.at\(step, total\)"):
+        divergence(term, torch.zeros(1, 2), torch.zeros(1, 2))
+
+
 @pytest.mark.parametrize(
     ("term", "sentence"),
     [
+        (LossTerm("tvd", Ramp(1, 0, "cosin")), r"loss tvd: weight.shape: unknown schedule 'cosin' \(did you mean 'cos"),
+        (LossTerm("tvd", Ramp(1, 0, until=0.0)), "weight.until is a share of the run, above 0 and at most 1, got 0.0"),
+        (LossTerm("tvd", Ramp(1, -1)), "weight at least 0"),
+        (LossTerm("tvd", temperature=Ramp(2, 0)), "temperature must be above 0"),
+        (LossTerm("tvd", teacher_temperature=Ramp(0, 1)), "temperature must be above 0"),
+        (LossTerm("ce", confidence=True), "'ce' takes no confidence"),
+        (LossTerm("sparse_kl", options={"k": 2.5}), "needs a whole number k of at least 1, got 2.5"),
+        (LossTerm("adaptive_kl", options={"mu": 1.0}), "needs 0 < mu < 1, got 1.0"),
         (LossTerm("foward_kl"), r"unknown loss 'foward_kl' \(did you mean 'forward_kl'\?\)"),
         (LossTerm("forward_kl", temperature=0.0), "temperature must be above 0"),
         (LossTerm("forward_kl", weight=-1.0), "weight at least 0"),
@@ -109,9 +154,16 @@ def test_terms_that_do_not_fit_the_run() -> None:
     """No teacher; two vocabularies."""
     with pytest.raises(DistillError, match="'tvd' needs a teacher"):
         LossTerm("tvd").check(has_teacher=False, same_vocabulary=True)
-    for term in (LossTerm("jsd"), LossTerm("forward_kl", temperature=2.0)):
+    for term in (
+        LossTerm("jsd"),
+        LossTerm("forward_kl", temperature=2.0),
+        LossTerm("forward_kl", temperature=Ramp(1.0, 2.0)),
+    ):
         with pytest.raises(DistillError, match="use forward_kl at temperature 1"):
             term.check(has_teacher=True, same_vocabulary=False)
+    with pytest.raises(DistillError, match="confidence needs one vocabulary"):
+        LossTerm("forward_kl", confidence=True).check(has_teacher=True, same_vocabulary=False)
+    LossTerm("forward_kl", Ramp(1.0, 0.0)).check(has_teacher=True, same_vocabulary=False)
     LossTerm("forward_kl").check(has_teacher=True, same_vocabulary=False)
     LossTerm("ce").check(has_teacher=False, same_vocabulary=True)
     for name in LOSSES:
