@@ -29,7 +29,7 @@ from tests import tiny
 FILES = {path.relative_to(RECIPES).as_posix(): path for path in sorted(RECIPES.rglob("*")) if path.is_file()}
 SETTINGS = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 FIT = {name for name, values in SETTINGS.items() if "trainer" in values}
-GENERATE = {name for name, values in SETTINGS.items() if "strategy" in values}
+GENERATE = {name for name, values in SETTINGS.items() if values.keys() & {"strategy", "strategies"}}
 
 
 def shipped(folder: Path, ending: str) -> list[str]:
@@ -121,12 +121,19 @@ def test_a_generate_recipe_builds(name: str, ground: Path, tmp_path: Path, monke
     monkeypatch.setattr("data_gen.job.run", instead)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     argv = ["generate", "--config", str(FILES[name]), "-o", str(tmp_path / "out.jsonl")]
-    if SETTINGS[name]["strategy"] == "answer":
+    if SETTINGS[name].get("strategy") == "translate":
+        write_records(ground / "english.jsonl", [Record("Say hello.", output="Hello!")])
+        argv += ["--instructions", str(ground / "english.jsonl")]
+    elif SETTINGS[name].get("strategy") == "augment":
+        write_records(ground / "passages.jsonl", [Record("谁来了？", "小明来了。", "小明")])
+        argv += ["--instructions", str(ground / "passages.jsonl")]
+    elif SETTINGS[name].get("strategy") == "answer":
         argv += ["--instructions", str(ground / "train.jsonl")]
     if SETTINGS[name]["teacher"] in {"embedded", "local"}:
         argv += ["--teacher", "local", "--model", str(ground / "llama")]
     assert main(argv) == 130
-    assert asked["strategy"].name == SETTINGS[name]["strategy"]
+    assert asked["strategy"].name == SETTINGS[name].get("strategy", "mixture")
+    assert set(getattr(asked["strategy"], "members", {})) == set(SETTINGS[name].get("strategies", {}))
     assert asked["rows"] == SETTINGS[name].get("rows")
     assert Filters(asked["filters"]).settings == SETTINGS[name].get("filters", {})
 

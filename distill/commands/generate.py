@@ -7,15 +7,13 @@ takes is refused, so nothing is silently ignored.
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from data_gen.records import DataError
-from data_gen.strategies import STRATEGIES, load_class
-from distill.commands import spending
+from data_gen.strategies import STRATEGIES
+from distill.commands import asking, spending
 from distill.commands.arguments import Arguments
 
 TEACHERS: dict[str, str] = {
@@ -33,13 +31,12 @@ examples:
   distill generate --strategy answer --teacher chatgpt --base-url http://127.0.0.1:8111/v1 --model /abs/model \\
       --instructions in.jsonl -o out.jsonl
   distill generate --strategy magpie --teacher embedded --rows 100 -o magpie.jsonl
+  distill generate --strategy translate --instructions alpaca.json --teacher chatgpt --model gpt-4o-mini -o zh.jsonl
+  distill generate --config generate_mixture.yaml --against eval.jsonl -o mixed.jsonl
 
 The same command again goes on where it stopped. The API key is read from OPENAI_API_KEY, never from the command line.
 """
 
-STRATEGY_OPTIONS = (
-    "instructions", "seeds", "template", "temperature", "top_p", "max_tokens", "seed", "tasks_per_request",
-)  # fmt: skip
 TEACHER_OPTIONS = (
     "model", "base_url", "api_key_env", "concurrency", "timeout_s", "max_attempts", "requests_per_minute",
     "path", "device", "dtype", "batch_size", *spending.ENDPOINT_OPTIONS,
@@ -52,14 +49,19 @@ def main(argv: list[str]) -> int:
     if args.compact and args.output:
         print(spending.compact_journal(args.output))
         return 0
-    for name in ("strategy", "teacher", "output"):
-        if not getattr(args, name):
-            raise DataError(f"--{name} is needed{_of(name)}")
-    _check_numbers(args)
+    if not args.output:
+        raise DataError("--output is needed, such as -o out.jsonl")
+    if not args.teacher:
+        raise DataError(f"--teacher is needed: one of {', '.join(TEACHERS)}")
+    for name in ("rows", "concurrency", "max_attempts", "batch_size"):
+        asking.whole(name, getattr(args, name), 1)
     spending.check(args)
     args.teacher = spending.teacher_name(args)
-    strategy = _build(args, "strategy", STRATEGIES, STRATEGY_OPTIONS)
-    teacher = _build(args, "teacher", TEACHERS, TEACHER_OPTIONS)
+    strategy = asking.strategy_of(args)
+    if args.reparse:
+        _needs_no_key(args)
+    given = {option: value for option in TEACHER_OPTIONS if (value := getattr(args, option, None)) is not None}
+    teacher = asking.build("teacher", args.teacher, TEACHERS, given)
 
     budget = spending.budget_of(args, teacher)
     spending.prepare_batches(args, teacher)
@@ -68,21 +70,21 @@ def main(argv: list[str]) -> int:
 
     # A local model's name is its folder's; the whole path tells two checkpoint-100 apart.
     folder = {"model": os.path.abspath(args.model)} if args.model and os.path.isdir(args.model) else {}
-    filters = _mapping(args.filters)
     report = run(
         strategy,
         teacher,
         args.output,
         args.rows,
-        filters,
+        _filters(args),
         force=bool(args.force),
         made_with=folder,
+        reparse=bool(args.reparse),
         budget=budget,
         on_length=args.on_length or "drop",
         tell=lambda said: print(said, file=sys.stderr, flush=True),
     )
     print(summary(args.output, report, args.rows))
-    return 0 if report.complete else 1
+    return 0 if report.complete or (args.reparse and not report.failed) else 1
 
 
 def summary(output: str, report: Any, rows: int | None) -> str:
@@ -92,6 +94,9 @@ def summary(output: str, report: Any, rows: int | None) -> str:
     lines = [f"{output}: {report.accepted} rows"]
     if rows is not None and report.accepted < rows and report.exhausted:
         lines[0] += f" of {rows} (there is nothing more to ask)"
+    if len(report.accepted_of) > 1:
+        shares = (f"{name} {n} ({n / report.accepted:.0%})" for name, n in report.accepted_of.items())
+        lines.append(f"by strategy: {', '.join(shares)}")
     if report.rejected:
         reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.items())
         lines.append(f"rejected: {reasons}")
@@ -119,19 +124,11 @@ def _parser() -> Arguments:
     add("--rows", type=int, help="how many accepted rows (default: as many as there are instructions)")
     add("--force", action="store_true", help="start again, even over an output of another recipe")
     add("--filters", metavar="YAML", help="thresholds, such as '{length: {max_output: 2000}, media: false}'")
-
+    add("--against", nargs="+", metavar="FILE", help="existing sets and evaluation files no row may be too near to")
+    add("--reparse", action="store_true", help="read the journal's answers again with today's parser; asks nothing")
     add("--compact", action="store_true", help="only tidy the journal of -o: one row a request, no damaged lines")
 
-    what = parser.add_argument_group("what is asked")
-    add = what.add_argument
-    add("--instructions", metavar="FILE", help="JSONL or JSON rows in Alpaca's form (strategy answer)")
-    add("--seeds", metavar="FILE", help="seed tasks (strategy self_instruct; default: the 72 of the package)")
-    add("--tasks-per-request", type=int, help="new tasks a request asks for (strategy self_instruct; default 5)")
-    add("--template", help="how a local model is prompted (default qa)")
-    add("--temperature", type=float, help="default: answer 0, self_instruct 1, magpie 0.7")
-    add("--top-p", type=float, help="default 1")
-    add("--max-tokens", type=int, help="of one answer; default: self_instruct 2048, others 512")
-    add("--seed", type=int, help="default 0; request k depends on the seed and k alone")
+    asking.add_options(parser)
 
     whom = parser.add_argument_group("who is asked")
     add = whom.add_argument
@@ -149,61 +146,17 @@ def _parser() -> Arguments:
     return parser
 
 
-def _build(args: argparse.Namespace, what: str, known: Mapping[str, str], options: tuple[str, ...]) -> Any:
-    """The object of a short name or dotted path, with the options given; DataError for one it does not take."""
-    name = getattr(args, what)
-    if name not in known and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a class of the user's own, beside the data
-    cls = load_class(name, known, what)
-    takes = inspect.signature(cls).parameters
-    given = {option: value for option in options if (value := getattr(args, option, None)) is not None}
-    if "path" in takes and "model" not in takes and "model" in given:
-        given["path"] = given.pop("model")
-    for option in given:
-        if option not in takes:
-            raise DataError(f"{what} {name!r} takes no {_flag(option)}")
-    if what == "teacher" and name == "local" and "path" not in given:
-        raise DataError("teacher 'local' needs --model, the folder of a Hugging Face model")
-    for option, parameter in takes.items():
-        positional = parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
-        if positional and parameter.default is parameter.empty and option not in given:
-            raise DataError(f"{what} {name!r} needs {_flag(option)}")
-    return cls(**given)
+def _filters(args: argparse.Namespace) -> dict[str, Any] | None:
+    """`--filters`, with the files of `--against` among them."""
+    filters = asking.yaml_mapping(args.filters, "--filters", "{length: {max_output: 2000}, media: false}")
+    if not args.against:
+        return filters
+    files = [args.against] if isinstance(args.against, str) else args.against
+    options = (filters or {}).get("against")
+    return {**(filters or {}), "against": {**(options if isinstance(options, dict) else {}), "files": files}}
 
 
-def _flag(option: str) -> str:
-    return "--" + option.removesuffix("_s").replace("_", "-").replace("path", "model")
-
-
-def _of(name: str) -> str:
-    choices = {"strategy": STRATEGIES, "teacher": TEACHERS}.get(name)
-    return f": one of {', '.join(choices)}" if choices else ", such as -o out.jsonl"
-
-
-def _check_numbers(args: argparse.Namespace) -> None:
-    """Values that came through --config pass no `type=`; and none may be out of range."""
-    for name, least in (
-        ("rows", 1), ("tasks_per_request", 1), ("max_tokens", 1), ("concurrency", 1), ("max_attempts", 1),
-        ("batch_size", 1), ("seed", 0),
-    ):  # fmt: skip
-        value = getattr(args, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise DataError(f"{_flag(name)} must be a whole number from {least} on, not {value!r}")
-    for name, low, high in (("temperature", 0.0, 2.0), ("top_p", 0.0, 1.0)):
-        value = getattr(args, name)
-        if value is not None and (not isinstance(value, int | float) or not low <= value <= high):
-            raise DataError(f"{_flag(name)} must lie between {low:g} and {high:g}, not {value!r}")
-
-
-def _mapping(filters: Any) -> dict[str, Any] | None:
-    """`--filters` as a mapping: from the command line it is YAML text, from --config it is one already."""
-    if isinstance(filters, str):
-        import yaml
-
-        try:
-            filters = yaml.safe_load(filters)
-        except yaml.YAMLError as error:
-            raise DataError(f"--filters is not valid YAML: {error}") from None
-    if filters is not None and not isinstance(filters, dict):
-        raise DataError("--filters must look like '{length: {max_output: 2000}, media: false}'")
-    return filters
+def _needs_no_key(args: argparse.Namespace) -> None:
+    """Nothing is sent when a journal is read again: an endpoint's teacher is built all the same, for its name."""
+    for name in str(args.api_key_env or "OPENAI_API_KEY").split(","):
+        os.environ.setdefault(name.strip(), "not-needed")
