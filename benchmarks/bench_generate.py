@@ -164,6 +164,7 @@ def curator(url: str, rows: int, in_flight: int, folder: Path) -> Any:
     """bespokelabs-curator's LLM over its openai backend."""
     os.environ.update({"CURATOR_CACHE_DIR": str(folder), "TELEMETRY_ENABLED": "0", "OPENAI_API_KEY": "none"})
     os.environ["CURATOR_DISABLE_RICH_DISPLAY"] = "1"
+    _counts_tokens_offline()
     from bespokelabs import curator as peer
 
     llm = peer.LLM(
@@ -179,6 +180,18 @@ def curator(url: str, rows: int, in_flight: int, folder: Path) -> Any:
         },
     )
     return lambda: len(llm([question(n) for n in range(rows)]).dataset)
+
+
+def _counts_tokens_offline() -> None:
+    """curator counts tokens with tiktoken, which fetches its tables; without a network bytes are counted instead."""
+    import tiktoken
+
+    try:
+        tiktoken.get_encoding("cl100k_base")
+    except OSError:
+        ranks = {bytes([n]): n for n in range(256)}
+        by_bytes = tiktoken.Encoding("bytes", pat_str=r"\S+|\s+", mergeable_ranks=ranks, special_tokens={})
+        tiktoken.get_encoding = tiktoken.encoding_for_model = lambda *_, **__: by_bytes
 
 
 def distilabel(url: str, rows: int, in_flight: int, folder: Path) -> Any:

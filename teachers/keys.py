@@ -19,8 +19,10 @@ CLUSTER = 3
 """So many 429 in a row rest the key itself"""
 FIRST_REST_S = 1.0
 LONGEST_REST_S = 30.0
-SLOWER, LATER_S = 1.03, 0.003
-"""Our clock and the server's: a request may travel faster than the one before it"""
+SLOWER, LATER_S = 1.03, 0.005
+"""A request may travel faster than the one before it: so much more between two, at most a tenth"""
+FIRST_S = 0.3
+"""The first one opens a connection, and so takes longer on its way"""
 BURST_S = 6.0
 """Tokens of so many seconds may go out at once"""
 
@@ -39,6 +41,7 @@ class Key:
     dead: str = ""
     """Why it is used no more"""
     _next: float = 0.0
+    _first_s: float = FIRST_S
     _resting: float = 0.0
     _limited: int = 0
     _level: float = field(default=-1.0, repr=False)
@@ -56,7 +59,8 @@ class Key:
     def take(self, tokens: int, now: float) -> None:
         """A request of so many tokens leaves now."""
         if self.slot_s:
-            self._next = now + self.slot_s * SLOWER + LATER_S
+            self._next = now + self.slot_s * SLOWER + min(LATER_S, 0.1 * self.slot_s) + self._first_s
+            self._first_s = 0.0
         if self.tokens_s:
             self._level -= tokens
 
@@ -78,6 +82,7 @@ class Key:
     def limited(self, wait_s: float | None) -> None:
         """A 429. The third in a row rests the key, longer each time."""
         self._limited += 1
+        self.slot_s *= SLOWER  # the pace that was given is too fast
         if self._limited >= CLUSTER and self._limited % CLUSTER == 0:
             grown = min(FIRST_REST_S * 2.0 ** (self._limited // CLUSTER - 1), LONGEST_REST_S)
             self._resting = max(self._resting, time.monotonic() + (grown if wait_s is None else wait_s))

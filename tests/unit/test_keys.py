@@ -1,0 +1,228 @@
+"""Several keys: whose turn it is, each one's pace, which rests and which is out; and what goes with every request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_gen.journal import Journal, request_hash
+from teachers.base import Completion, Request, TeacherError, estimated_tokens
+from teachers.chatgpt import ChatGPTTeacher
+from teachers.keys import CLUSTER, Key, Keyring, read_keys
+from tests.fault_server import FaultServer
+
+A, B, C = "sk-aaaaaaaaaaaa", "sk-bbbbbbbbbbbb", "sk-cccccccccccc"
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYS", f"{A}, {B}")
+    monkeypatch.setenv("ANOTHER", C)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+def requests(count: int) -> Iterator[Request]:
+    for n in range(count):
+        yield Request(f"r{n}", [{"role": "user", "content": f"#{n}# 问题"}], max_tokens=50)
+
+
+def ask(server: FaultServer, count: int, **options: Any) -> dict[str, Completion]:
+    options = {"concurrency": 8, "backoff_s": 0.02, "timeout_s": 2.0, "api_key_env": "KEYS,ANOTHER", **options}
+    return {c.key: c for c in ChatGPTTeacher("mock", server.url, **options).generate(requests(count))}
+
+
+def test_keys_take_turns() -> None:
+    with FaultServer() as server:
+        got = ask(server, 30)
+    assert all(c.error is None for c in got.values())
+    assert server.keys == {A: 10, B: 10, C: 10}
+
+
+def test_a_refused_and_a_spent_key_are_left_out() -> None:
+    with FaultServer() as server:
+        server.refused = {A: "401", C: "quota"}
+        got = ask(server, 40)
+    assert all(c.error is None for c in got.values())
+    assert server.keys == {B: 40}
+    assert server.faults.total() <= 8 * 2
+
+
+def test_the_last_key_ends_the_run_and_no_key_is_said() -> None:
+    with FaultServer() as server:
+        server.refused = {A: "401", B: "quota", C: "401"}
+        got = ask(server, 40)
+    fatal = [c for c in got.values() if c.fatal]
+    assert fatal
+    assert "none of the other 2 keys is left" in (fatal[0].error or "")
+    assert not any(key in repr(got) for key in (A, B, C))
+
+
+@pytest.mark.parametrize("keys", ["ANOTHER", "KEYS"])
+def test_below_the_servers_limit_there_is_no_429(keys: str) -> None:
+    """The server's bucket holds one request: whoever is early even once is told so."""
+    with FaultServer() as server:
+        server.rpm = 750
+        start = time.monotonic()
+        got = ask(server, 14, api_key_env=keys, requests_per_minute=600)
+        took = time.monotonic() - start
+    assert all(c.error is None for c in got.values())
+    assert server.faults == {}
+    assert took >= 13 * 0.1 if keys == "ANOTHER" else 6 * 0.1
+
+
+def test_the_pace_counts_from_when_a_request_left() -> None:
+    """One that was late does not let the next one be early; and a key that meets a 429 all the same slows down."""
+    key = Key("s", "K", slot_s=0.1)
+    key.take(0, 10.0)
+    assert key.ready(0, 10.0) == pytest.approx(10.0 + 0.103 + 0.005 + 0.3)
+    for left in (20.0, 20.2, 20.31):
+        key.take(0, left)
+        assert key.ready(0, left) == pytest.approx(left + 0.108)
+    key.limited(None)
+    key.take(0, 30.0)
+    assert key.ready(0, 30.0) > 30.110
+
+
+def test_faster_than_the_server_all_come_through() -> None:
+    with FaultServer(retry_after="0.05") as server:
+        server.rpm = 3000
+        got = ask(server, 20, api_key_env="ANOTHER")
+    assert all(c.error is None for c in got.values())
+    assert server.faults["429"] > 0
+
+
+def test_tokens_a_minute() -> None:
+    """50 to write and some to read each: 6 s worth of tokens go out at once, the rest waits for what is given back."""
+    need = estimated_tokens(next(requests(1))) + 50
+    with FaultServer(delay_s=0.05) as server:
+        server.answer = lambda body: "答" * 50
+        start = time.monotonic()
+        ask(server, 12, api_key_env="ANOTHER", tokens_per_minute=need * 100.0)
+        took = time.monotonic() - start
+    assert server.most_in_flight <= 8
+    assert took > 0.5  # 12 requests are 7 s worth
+
+
+def test_a_429_pauses_its_request_and_three_in_a_row_the_key() -> None:
+    key = Key("s", "K")
+    for n in range(CLUSTER):
+        assert key.ready(0, time.monotonic()) <= time.monotonic(), n
+        key.limited(5.0)
+    assert 4.5 < key.ready(0, time.monotonic()) - time.monotonic() <= 5.0
+    calm = Key("s", "K")
+    for _ in range(10):
+        calm.limited(5.0)
+        calm.answered()
+    assert calm.ready(0, time.monotonic()) <= time.monotonic()
+
+
+def test_a_resting_key_lets_the_others_work() -> None:
+    ring = Keyring([("A", A), ("B", B)], None, None)
+    for _ in range(CLUSTER):
+        ring.keys[0].limited(60.0)
+
+    async def never(seconds: float) -> bool:
+        raise AssertionError("nothing to wait for")
+
+    async def places() -> set[str]:
+        ring.renew()
+        return {(await ring.place(0, never)).name for _ in range(6)}
+
+    assert asyncio.run(places()) == {"B"}
+
+
+def test_reading_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_keys("KEYS,ANOTHER,MISSING", "") == [("KEYS (1 of 2)", A), ("KEYS (2 of 2)", B), ("ANOTHER", C)]
+    assert read_keys("MISSING", "") == [("MISSING", "")]
+    monkeypatch.setenv("ANOTHER", A)
+    assert [key for _, key in read_keys("KEYS ANOTHER", "")] == [A, B]
+    with pytest.raises(TeacherError, match="set the environment variable MISSING"):
+        read_keys("MISSING", "https://api")
+
+
+def test_whoever_pauses_leaves_its_place() -> None:
+    """20 requests of 40 meet a Retry-After of 0.5 s; with 4 places in flight they pause together, not in turns."""
+    with FaultServer(lambda n, attempt: "429" if n < 20 and attempt == 0 else None, retry_after="0.5") as server:
+        start = time.monotonic()
+        got = ask(server, 40, concurrency=4, api_key_env="KEYS,ANOTHER")
+        took = time.monotonic() - start
+    assert all(c.error is None for c in got.values())
+    assert (server.most_in_flight, server.too_early) == (4, 0)
+    assert took < 5 * 0.5
+
+
+def test_winding_down_sends_nothing_more() -> None:
+    with FaultServer(lambda n, attempt: "429" if n == 0 else None, retry_after="30") as server:
+        teacher = ChatGPTTeacher("mock", server.url, concurrency=4)
+        start = time.monotonic()
+        got = []
+        for completion in teacher.generate(requests(3)):
+            got.append(completion)
+            teacher.wind_down()
+        assert time.monotonic() - start < 5
+    assert (got[-1].key, got[-1].error) == ("r0", "not sent: the run was stopped")
+    assert server.asked[0] == 1
+
+
+def test_parameters_and_formats_go_with_every_request(tmp_path: Path) -> None:
+    schema = tmp_path / "任务.json"
+    schema.write_text('{"type": "object"}')
+    with FaultServer() as server:
+        server.answer = lambda body: '{"答": 1}'
+        ask(server, 1, parameters={"frequency_penalty": 0.3}, response_format="json")
+        ask(server, 1, response_format=str(schema))
+    assert server.bodies[0]["frequency_penalty"] == 0.3
+    assert server.bodies[0]["response_format"] == {"type": "json_object"}
+    told = server.bodies[1]["response_format"]["json_schema"]
+    assert (told["name"], told["schema"], told["strict"]) == ("__", {"type": "object"}, True)
+
+
+def test_an_answer_that_is_no_json_is_asked_again() -> None:
+    with FaultServer() as server:
+        server.answer = lambda body: "不是JSON" if len(server.bodies) < 2 else "[1]"
+        got = ask(server, 1, response_format="json")
+        server.answer = lambda body: "不是JSON"
+        stubborn = ask(server, 1, response_format="json")
+    assert (got["r0"].text, got["r0"].attempts) == ("[1]", 2)
+    assert (stubborn["r0"].text, stubborn["r0"].attempts) == ("不是JSON", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"parameters": {"temperature": 1}}, "may not hold 'temperature'"),
+        ({"response_format": "yaml"}, "neither 'json' nor the file of a JSON schema"),
+        ({"logprobs": 21}, "from 0 to 20"),
+        ({"tokens_per_minute": 0}, "tokens_per_minute must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TeacherError, match=says):
+        ChatGPTTeacher("m", "http://localhost:1/v1", **options)
+
+
+def test_logprobs_are_kept_in_the_journal(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        server.answer = lambda body: "好的"
+        completion = ask(server, 1, logprobs=2)["r0"]
+        assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 2)
+        assert ask(server, 1)["r0"].logprobs is None
+    positions = [["好", -0.12346, [["好", -0.1], [[0xE5], -2.5]]], ["的", -0.12346, [["的", -0.1], [[0xE7], -2.5]]]]
+    assert completion.logprobs == positions
+    with Journal(tmp_path / "j") as journal:
+        journal.append("k", completion)
+        assert (journal.get("k") or {})["logprobs"] == positions
+    assert json.loads((tmp_path / "j").read_text(encoding="utf-8"))["logprobs"] == positions
+
+
+def test_what_goes_with_every_request_is_in_its_hash() -> None:
+    request = next(requests(1))
+    plain = request_hash("m", request, local=False)
+    assert plain == request_hash("m", request, local=False, settings={})
+    assert len({plain, *(request_hash("m", request, local=False, settings={"logprobs": n}) for n in (0, 5))}) == 3
