@@ -82,7 +82,8 @@ class Harvest:
             if reason:
                 _write(self.rejected, {"reason": reason, **record.to_dict()})
             else:
-                _write(self.kept, record)
+                # orjson is faster with the dataclass; other kinds of records have a form of their own
+                _write(self.kept, record if type(record) is Record else record.to_dict())
                 report.accepted += 1
                 name = record.meta["strategy"]
                 report.accepted_of[name] = report.accepted_of.get(name, 0) + 1

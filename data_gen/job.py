@@ -287,8 +287,9 @@ class _Job:
             self._bar.advance(self.report.accepted - before, self.harvest.note(self.budget.note()))
 
     def _progress(self) -> Progress:
-        wanted = [count for count in (self.rows, self.strategy.total) if count is not None]
-        return Progress("generate", total=min(wanted))
+        total = self.strategy.total
+        wanted = (self.rows, None if total is None else total * self.strategy.per_request)
+        return Progress("generate", total=min(count for count in wanted if count is not None))
 
 
 def _estimate(budget: Budget, strategy: Strategy, state: State, journal: Journal) -> str:
