@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable
 from typing import Any
 
 from data_gen.records import Record, content_id
 
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+")
+_KANA = re.compile(r"[\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d]+")
+_HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+")
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]+")
+LANGUAGES = ("zh", "latin", "ja", "ko", "other", "none")
 FIELDS = ("instruction", "input", "output")
 QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 BINS = (0, 1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 """Lower bounds of the histogram's classes, in characters; the last one is open"""
 
 
+def _count(runs: re.Pattern[str], text: str) -> int:
+    return sum(map(len, runs.findall(text)))
+
+
 def chinese_share(text: str) -> float:
     """The share of 汉字 among the characters that are no white space; 0 for an empty text."""
-    said = sum(not character.isspace() for character in text)
-    return len(_HAN.findall(text)) / said if said else 0.0
+    said = sum(map(len, text.split()))
+    return _count(_HAN, text) / said if said else 0.0
+
+
+def language_of(text: str) -> str:
+    """By script: zh, ja, ko, latin, other; "none" for a text without letters. A Latin letter weighs a quarter 汉字."""
+    han = _count(_HAN, text)
+    rest = len(text) - han
+    kana = _count(_KANA, text) if rest else 0
+    if kana > 0.2 * (han + kana):
+        return "ja"
+    weights = {"zh": float(han), "latin": _count(_LATIN, text) / 4 if rest else 0.0}
+    weights["ko"] = _count(_HANGUL, text) if rest else 0.0
+    best = max(weights, key=lambda name: weights[name])
+    if weights[best]:
+        return best
+    return "other" if any(character.isalpha() for character in text) else "none"
 
 
 def describe(records: Iterable[Record]) -> dict[str, Any]:
-    """Counts, lengths in characters, Chinese share and duplicates, as plain numbers."""
-    import pandas as pd
+    """Counts, lengths in characters, languages, Chinese share and duplicates, as plain numbers.
 
-    frame = pd.DataFrame(_measures(records))
+    A record costs about 50 bytes of memory, however long it is.
+    """
+    frame = _measured(records)
     if frame.empty:
         return {"rows": 0}
+    counts = frame["language"].value_counts()
     return {
         "rows": len(frame),
         "with_input": int((frame["input"] > 0).sum()),
@@ -37,6 +63,7 @@ def describe(records: Iterable[Record]) -> dict[str, Any]:
         "repeated_questions": int(frame["question"].duplicated().sum()),
         "characters": int(frame[list(FIELDS)].to_numpy().sum()),
         "length": {name: _lengths(frame[name]) for name in FIELDS},
+        "languages": {LANGUAGES[int(n)]: int(rows) for n, rows in counts.items()},
         "chinese_share": {
             "mean": round(float(frame["chinese"].mean()), 4),
             "rows_below_half": int((frame["chinese"] < 0.5).sum()),
@@ -45,16 +72,27 @@ def describe(records: Iterable[Record]) -> dict[str, Any]:
     }
 
 
-def _measures(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+_COLUMNS = dict.fromkeys(FIELDS, "i") | {"turns": "i", "content": "Q", "question": "Q", "chinese": "f", "language": "B"}
+
+
+def _measured(records: Iterable[Record]) -> Any:
+    """A data frame of numbers, a row a record."""
+    import numpy as np
+    import pandas as pd
+
+    columns: dict[str, array[Any]] = {name: array(code) for name, code in _COLUMNS.items()}
     for record in records:
-        asked = Record(record.instruction, record.input, system=record.system, history=record.history)
-        yield {
-            **{name: len(getattr(record, name)) for name in FIELDS},
-            "turns": len(record.history) + 1,
-            "content": content_id(record),
-            "question": asked.id,
-            "chinese": chinese_share(record.instruction + record.input + record.output),
-        }
+        for name in FIELDS:
+            columns[name].append(len(getattr(record, name)))
+        columns["turns"].append(len(record.history) + 1)
+        columns["content"].append(int(content_id(record), 16))
+        columns["question"].append(
+            int(Record(record.instruction, record.input, "", record.system, record.history).id, 16)
+        )
+        text = record.instruction + record.input + record.output
+        columns["chinese"].append(chinese_share(text))
+        columns["language"].append(LANGUAGES.index(language_of(text)))
+    return pd.DataFrame({name: np.frombuffer(values, dtype=values.typecode) for name, values in columns.items()})
 
 
 def _lengths(column: Any) -> dict[str, float]:

@@ -58,6 +58,8 @@ class Source:
     converter: str = "auto"
     """A name of `CONVERTERS`, "columns", or "auto", which looks at the first row of each file"""
     files: list[SourceFile] = field(default_factory=list)
+    total_rows: int | None = None
+    """How many rows all files have together, where nobody says how they are spread over the files"""
     about: str = ""
     hub: str = ""
     """The id of a data set on the Hugging Face hub"""
@@ -83,6 +85,8 @@ class Source:
     @property
     def rows(self) -> int | None:
         """How many rows all files have together, where that is known exactly."""
+        if self.total_rows is not None:
+            return self.total_rows
         counts = [file.rows for file in self.files]
         return sum(n for n in counts if n is not None) if counts and None not in counts else None
 

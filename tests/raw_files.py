@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Expected = list[tuple[str, str, str, list[list[str]]]]
+Expected = list[tuple[str, str, str, Any]]
+"""(instruction, input, output, history) of each record"""
 Writer = Callable[[Path, int, int], Expected]
 
 

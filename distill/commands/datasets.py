@@ -1,20 +1,21 @@
-"""`distill datasets ls | show | check | add | stats | card`: the registry.
+"""`distill datasets ls | show | fetch | check | add | stats | card`: the registry.
 
-Each action is a function with its own few options; the plain dict at the end names them.
+Each action is a function with its own few options; the plain dict at the end names them. Those that read a source's
+files are in datasets_files.py.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_gen.records import DataError
-from distill.commands.arguments import Arguments
+from distill.commands.dataset_options import arguments
+from distill.commands.datasets_files import check, fetch, stats
 from distill.commands.sample import parse_columns
-from distill.commands.tables import print_json, print_stats, print_table, table_of
+from distill.commands.tables import print_json, print_table, table_of
 from teachers.base import nearest
 
 
@@ -30,28 +31,11 @@ def main(argv: list[str]) -> int:
     return ACTIONS[argv[0]](argv[1:])
 
 
-def _arguments(action: Callable[[list[str]], int], *options: str) -> Arguments:
-    parser = Arguments(f"datasets {action.__name__}", action.__doc__ or "")
-    known: dict[str, dict[str, Any]] = {
-        "--data-dir": {
-            "metavar": "DIR",
-            "help": "where raw files lie: DIR/<source>/<file> (./data, then $MINITUO_DATA)",
-        },
-        "--columns": {"metavar": "A=B,...", "help": "which column is the instruction, input, output, system"},
-        "--json": {"action": "store_true", "help": "print JSON"},
-        "--on-error": {"choices": ("stop", "skip"), "default": "stop", "help": "what to do at an unreadable row"},
-        "--force": {"action": "store_true", "help": "replace a file that exists"},
-    }
-    for option in options:
-        parser.add_argument(option, **known[option])
-    return parser
-
-
 def ls(argv: list[str]) -> int:
     """List the sources, and which of them are on this machine."""
     from data_gen.registry import SHIPPED, load_registry
 
-    args = _arguments(ls, "--data-dir", "--json").parse(argv)
+    args = arguments("ls", ls.__doc__, "--data-dir", "--json").parse(argv)
     rows: list[dict[str, Any]] = [
         {
             "id": source.id,
@@ -70,8 +54,10 @@ def ls(argv: list[str]) -> int:
         return print_json(rows)
     table = table_of("source", "rows", "here", "licence", "title")
     for row in rows:
-        count = f"{row['rows']:,}" if row["rows"] else f"~{row['rows_about']:,}" if row["rows_about"] else "any"
-        marks = " (yours)" * row["yours"] + " (unverified)" * (not row["verified"])
+        count = f"{row['rows']:,}" if row["rows"] else f"~{row['rows_about']:,}" if row["rows_about"] else "-"
+        count = "any" if row["here"] == "made" else count
+        marks = " (non-commercial)" * row["noncommercial"] + " (unverified)" * (not row["verified"])
+        marks += " (yours)" * row["yours"]
         table.add_row(row["id"], count, row["here"], row["licence"], row["title"] + marks)
     print_table(table)
     return 0
@@ -95,7 +81,7 @@ def show(argv: list[str]) -> int:
 
     from data_gen.registry import how_to_get, load_registry, locate
 
-    parser = _arguments(show, "--data-dir", "--json")
+    parser = arguments("show", show.__doc__, "--data-dir", "--json")
     parser.add_argument("id", metavar="ID")
     args = parser.parse(argv)
     known = load_registry()
@@ -113,6 +99,9 @@ def show(argv: list[str]) -> int:
         "hub": f"{source.hub} at {source.revision or 'main'}" if source.hub else "",
         "fields": ", ".join(source.fields),
         "converter": source.converter,
+        "columns": ", ".join(f"{to}={name}" for to, name in source.columns.items()),
+        "language": source.language,
+        "contains": ", ".join(source.contains) + " (keep out of training, or decontaminate)" * bool(source.contains),
         "verified": ("yes" if source.verified else "no")
         + (f", but not: {source.unverified}" * bool(source.unverified)),
         "described": source.yaml,
@@ -120,7 +109,8 @@ def show(argv: list[str]) -> int:
     print("\n".join(f"  {name:<10} {value}" for name, value in rows.items() if value))
     for file in source.files:
         count = f"{file.rows:,} rows" if file.rows else f"about {file.rows_about:,} rows" if file.rows_about else ""
-        print(f"  {'file':<10} {file.name}  {count}")
+        inside = f" in {file.archive}" if file.archive else ""
+        print(f"  {'file':<10} {file.name}{inside}  {count}")
         try:
             path = locate(source, file, args.data_dir)
             print(f"{'':13}{'here' if path.is_file() else 'missing'}: {path}")
@@ -128,46 +118,9 @@ def show(argv: list[str]) -> int:
             print(f"{'':13}not here; to get it: {how_to_get(source, file)}")
     if source.files and not source.files[0].path:
         print(f"  {'place':<10} {Path(args.data_dir or 'data') / source.id}/")
+    if source.citation:
+        print(f"  {'cite':<10} {source.citation}")
     return 0
-
-
-def check(argv: list[str]) -> int:
-    """Check a source's files: there, the right bytes, the right number of rows, every row converts."""
-    from data_gen.provenance import check_digest
-    from data_gen.registry import get_source, locate, raw_rows, records_of
-    from data_gen.rows import Tally
-
-    parser = _arguments(check, "--data-dir", "--columns")
-    parser.add_argument("id", metavar="ID_OR_PATH")
-    args = parser.parse(argv)
-    source = get_source(args.id, parse_columns(args.columns))
-    if source.generated:
-        print(f"{source.id}: made on the spot, nothing to check")
-        return 0
-    paths = {str(locate(source, file, args.data_dir)): file for file in source.files}
-    known: dict[str, str] = {}
-    for path, file in paths.items():
-        known[path] = check_digest(file, Path(path))
-    tally, counts = Tally("skip"), dict.fromkeys(paths, 0)
-    for row, _ in records_of(source, raw_rows(source, args.data_dir, tally), tally):
-        counts[str(row.path)] += 1
-    wrong = 0
-    for path, file in paths.items():
-        faults = _faults(file, counts[path], tally.counts[path], tally.first.get(path, ""))
-        wrong += bool(faults)
-        sure = "sha256 as known" if file.sha256 else "git blob as known" if file.git_blob else f"sha256 {known[path]}"
-        print(f"{'wrong' if faults else 'good '} {path}: {counts[path]:,} rows, {sure}")
-        print("".join(f"      {fault}\n" for fault in faults), end="")
-    return 1 if wrong else 0
-
-
-def _faults(file: Any, rows: int, bad: int, first: str) -> list[str]:
-    faults = []
-    if bad > file.unreadable:
-        faults.append(f"{bad:,} unreadable rows, {file.unreadable} are known; the first: {first}")
-    if file.rows is not None and rows != file.rows:
-        faults.append(f"{rows:,} rows, expected {file.rows:,}")
-    return faults
 
 
 def add(argv: list[str]) -> int:
@@ -180,7 +133,7 @@ def add(argv: list[str]) -> int:
     from data_gen.rows import Tally
     from data_gen.source_yaml import load_source
 
-    parser = _arguments(add, "--columns", "--force")
+    parser = arguments("add", add.__doc__, "--columns", "--force")
     parser.add_argument("path", metavar="PATH")
     parser.add_argument("--id", required=True, help="its name from now on: letters, digits, - and _")
     parser.add_argument("--title", default="")
@@ -220,39 +173,11 @@ def add(argv: list[str]) -> int:
     return 0
 
 
-def stats(argv: list[str]) -> int:
-    """Count rows, lengths, language and duplicates of a source or a file."""
-    from data_gen.describe import describe
-    from data_gen.progress import Progress
-    from data_gen.registry import open_source
-    from data_gen.rows import Tally
-
-    parser = _arguments(stats, "--data-dir", "--columns", "--on-error", "--json")
-    parser.add_argument("id", metavar="ID_OR_PATH")
-    args = parser.parse(argv)
-    tally = Tally(args.on_error)
-    records = open_source(args.id, args.data_dir, parse_columns(args.columns), tally=tally)
-    with Progress("stats") as bar:
-        numbers = describe(_counted(records, bar))
-    if tally.total:
-        print(tally.report(), file=sys.stderr)
-    if args.json:
-        return print_json(numbers)
-    print_stats(args.id, numbers)
-    return 0
-
-
-def _counted(records: Iterable[Any], bar: Any) -> Iterator[Any]:
-    for record in records:
-        bar.advance()
-        yield record
-
-
 def card(argv: list[str]) -> int:
     """Write the dataset card of a source, a mix or the manifest of a built mix."""
     from data_gen.cards import card as make
 
-    parser = _arguments(card, "--force")
+    parser = arguments("card", card.__doc__, "--force")
     parser.add_argument("id", metavar="ID_OR_MIX", help="a source, a mix's name or YAML, or <out>.manifest.json")
     parser.add_argument("-o", "--out", metavar="MD", help="the file to write; standard output when not given")
     args = parser.parse(argv)
@@ -273,6 +198,7 @@ def card(argv: list[str]) -> int:
 ACTIONS: dict[str, Callable[[list[str]], int]] = {
     "ls": ls,
     "show": show,
+    "fetch": fetch,
     "check": check,
     "add": add,
     "stats": stats,

@@ -24,6 +24,8 @@ def print_stats(name: str, numbers: dict[str, Any]) -> None:
         print(f"  {label:<22} {numbers[key]:>9,}  {numbers[key] / numbers['rows']:6.1%}")
     chinese = numbers["chinese_share"]
     print(f"  {'Chinese characters':<22} {chinese['mean']:>9.1%}  ({chinese['rows_below_half']:,} rows below half)")
+    languages = [f"{name} {rows / numbers['rows']:.1%}" for name, rows in numbers["languages"].items()]
+    print(f"  {'language, by script':<22} {', '.join(languages)}")
     table = table_of("characters", "mean", "median", "p90", "p99", "max")
     for field, length in numbers["length"].items():
         table.add_row(field, *(f"{value:,}" for value in length.values()))

@@ -173,7 +173,7 @@ def test_a_full_disk_ends_in_one_sentence(folder: Path) -> None:
 
 def test_help_is_quick_and_names_the_examples(folder: Path) -> None:
     assert "distill sample webtext" in run(folder, "sample", "--help")
-    for action in ("ls", "show", "check", "add", "stats", "card"):
+    for action in ("ls", "show", "fetch", "check", "add", "stats", "card"):
         assert "usage: distill datasets " + action in run(folder, "datasets", action, "--help")
     code = "import sys, distill.commands.sample, distill.commands.datasets; print([m for m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

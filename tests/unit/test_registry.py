@@ -70,12 +70,12 @@ ROWS = {
     "luotuo": 168_886,
     "luotuo-alpaca": 51_672,
     "panda-coig": 179_180,
+    "pclue": 1_200_705,
     "wiki": 1_043_224,
 }
 UNCOUNTED = {"baike", "webtext", "news", "translation", "guanaco", "luotuo-alpaca-gpt4", "wizardlm-zh", "dolly-zh"} | {
     *(
         "coqa-zh",
-        "pclue",
         "belle-0.5m",
         "belle-1m",
         "belle-2m",

@@ -1,0 +1,151 @@
+"""`distill datasets check | fetch | stats`: the actions that read a source's files, or bring them here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data_gen.records import DataError
+from distill.commands.dataset_options import arguments
+from distill.commands.sample import parse_columns
+from distill.commands.tables import print_json, print_stats
+
+
+def check(argv: list[str]) -> int:
+    """Check a source's files: there, the right bytes, the right number of rows, every row converts."""
+    from data_gen.progress import Progress
+    from data_gen.registry import get_source
+
+    parser = arguments("check", check.__doc__, "--data-dir", "--columns")
+    parser.add_argument("id", metavar="ID_OR_PATH")
+    args = parser.parse(argv)
+    source = get_source(args.id, parse_columns(args.columns))
+    if source.generated:
+        print(f"{source.id}: made on the spot, nothing to check")
+        return 0
+    wrong = whole = 0
+    with Progress("check", total=source.rows) as bar:
+        for file in source.files:
+            # One file after the other, so that all of them are told about, whatever is wrong with one.
+            place, found, faults = _check_file(replace(source, files=[file]), args.data_dir, bar)
+            wrong += bool(faults)
+            print(f"{'wrong' if faults else 'good '} {place}{': ' + found if found else ''}")
+            print("".join(f"      {fault}\n" for fault in faults), end="")
+        whole = bar.done
+    if source.total_rows is not None and whole != source.total_rows and not wrong:
+        wrong = 1
+        print(f"wrong {source.id}: {whole:,} rows in all files, expected {source.total_rows:,}")
+    if source.contains:
+        print(
+            f"holds what models are scored on: {', '.join(source.contains)}; keep it out of training or decontaminate"
+        )
+    return 1 if wrong else 0
+
+
+def _check_file(source: Any, data_dir: str | None, bar: Any) -> tuple[str, str, list[str]]:
+    """Where the one file of a source is, what was found, and what is wrong with it."""
+    from data_gen.provenance import check_digest
+    from data_gen.registry import how_to_get, locate, raw_rows, records_of
+    from data_gen.rows import Tally
+
+    (file,), tally, rows = source.files, Tally("skip"), 0
+    try:
+        path = locate(source, file, data_dir)
+    except DataError as error:
+        missing = str(error) if file.path else f"missing; to get it: {how_to_get(source, file)}"
+        return file.name, "", [missing]
+    place = str(path) + (f", member {file.name}" if file.archive and path.name == Path(file.archive).name else "")
+    try:
+        digest = check_digest(file, path)
+        for _ in records_of(source, raw_rows(source, data_dir, tally), tally):
+            rows += 1
+            bar.advance()
+    except DataError as error:
+        return place, f"{rows:,} rows read" if rows else "", [str(error)]
+    faults = []
+    if (bad := tally.total) > file.unreadable:
+        first = tally.first[str(path)]
+        faults.append(f"{bad:,} unreadable rows, {file.unreadable} are known; the first: {first}")
+    if file.rows is not None and rows != file.rows:
+        faults.append(f"{rows:,} rows, expected {file.rows:,}")
+    sure = "sha256 as known" if file.sha256 else "git blob as known" if file.git_blob else f"sha256 {digest}"
+    about = f" (about {file.rows_about:,} expected)" if file.rows_about else ""
+    return place, f"{rows:,} rows{about}, {sure}", faults
+
+
+def fetch(argv: list[str]) -> int:
+    """Fetch the files of sources or of a mix: from the hub or the web, resumed and checked; tells what it cannot."""
+    from data_gen.fetch import fetch as fetch_files
+    from data_gen.mix_recipe import load_mix, mix_names
+    from data_gen.registry import data_roots, get_source
+
+    parser = arguments("fetch", fetch.__doc__, "--data-dir")
+    parser.add_argument("ids", nargs="+", metavar="ID_OR_MIX", help="sources, or the name of a mix: all of its sources")
+    args = parser.parse(argv)
+    names = [name for given in args.ids for name in (load_mix(given).sources if given in mix_names() else [given])]
+    sources = [get_source(name) for name in dict.fromkeys(names)]  # a wrong name is found before anything is fetched
+    by_hand: set[Path] = set()
+    failed = 0
+    for source in sources:
+        if source.generated:
+            print(f"{source.id}: made on the spot, nothing to fetch")
+            continue
+        try:
+            fetched = fetch_files(source, args.data_dir)
+        except DataError as error:
+            if len(sources) == 1:
+                raise
+            failed += 1
+            print(f"failed: {error}")
+            continue
+        said = set()
+        for one in fetched:
+            place = one.path or data_roots(args.data_dir)[0] / source.id / (one.file.archive or one.file.name)
+            if place not in said:
+                print(f"{place}: {one.note}" if one.path else f"by hand: {one.note}; put it at {place}")
+            said.add(place)
+            by_hand |= set() if one.path else {place}
+    if by_hand or failed:
+        print(f"{len(by_hand)} files are to be fetched by hand, {failed} sources failed", file=sys.stderr)
+    return 1 if by_hand or failed else 0
+
+
+def stats(argv: list[str]) -> int:
+    """Count rows, lengths, languages and duplicates of a source or a file, and draw them."""
+    from data_gen.describe import describe
+    from data_gen.progress import Progress
+    from data_gen.registry import open_source
+    from data_gen.rows import Tally
+
+    parser = arguments("stats", stats.__doc__, "--data-dir", "--columns", "--on-error", "--json", "--force")
+    parser.add_argument("id", metavar="ID_OR_PATH")
+    parser.add_argument("--svg", metavar="FILE", help="write a picture of the numbers, too")
+    args = parser.parse(argv)
+    if args.svg and Path(args.svg).exists() and not args.force:
+        raise DataError(f"{args.svg} exists already; choose another name or add --force to replace it")
+    tally = Tally(args.on_error)
+    records = open_source(args.id, args.data_dir, parse_columns(args.columns), tally=tally)
+    with Progress("stats") as bar:
+        numbers = describe(_counted(records, bar))
+    if tally.total:
+        print(tally.report(), file=sys.stderr)
+    if args.svg:
+        from distill.commands.stats_picture import picture
+
+        part = Path(args.svg + ".part")
+        part.write_text(picture(args.id, numbers), encoding="utf-8")
+        os.replace(part, args.svg)
+    if args.json:
+        return print_json(numbers | ({"unreadable": tally.total} if tally.total else {}))
+    print_stats(args.id, numbers)
+    return 0
+
+
+def _counted(records: Iterable[Any], bar: Any) -> Iterator[Any]:
+    for record in records:
+        bar.advance()
+        yield record
