@@ -3,12 +3,17 @@
 name: my_mix
 seed: 42
 rows: 10000              # needed where weights share out rows
-dedup: exact             # or none
+dedup: exact             # or near (character 5-grams, near_threshold: 0.8), or none
 drop_empty: true         # leave out records without a question or an answer
+decontaminate: [eval/ceval.csv]   # leave out what contains an item of these files
+heldout: 0.01            # that share of the questions goes into <out>.heldout.jsonl
+licence: any             # or commercial: refuse sources that forbid commercial use or do not say
 sources:
   coig: 5000             # that many rows, drawn by the seed; or: all
   alpaca-zh: {weight: 0.7}
   webtext: {weight: 0.3, where: ["star>=3"]}
+
+Cleaning (nfkc, simplified, filters, licences) is described in data_gen/cleaning.py.
 """
 
 from __future__ import annotations
@@ -17,14 +22,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_gen.cleaning import check_filters
+from data_gen.provenance import effective_licence
 from data_gen.records import DataError
 from data_gen.registry import get_source
-from data_gen.sampling import apportion
 from data_gen.source_yaml import Licence, Source, build, read_yaml
+from data_gen.strata import apportion
 from data_gen.where import parse_all
 from teachers.base import nearest
 
 SHIPPED = Path(__file__).parent / "mix_recipes"
+DEDUP = ("exact", "near", "none")
+LICENCE = ("any", "commercial")
 
 
 @dataclass(slots=True)
@@ -39,6 +48,8 @@ class Part:
     columns: dict[str, str] = field(default_factory=dict)
     licence: str = ""
     """SPDX expression of a file of yours; without it the manifest says that its rights are unclear"""
+    file: str = ""
+    """The name of this part's own file where parts are written one by one; default <source>.jsonl"""
 
 
 @dataclass(slots=True)
@@ -50,7 +61,15 @@ class Mix:
     seed: int = 0
     rows: int | None = None
     dedup: str = "exact"
+    near_threshold: float = 0.8
     drop_empty: bool = True
+    nfkc: bool = False
+    simplified: bool = False
+    filters: dict[str, Any] = field(default_factory=dict)
+    licences: list[str] = field(default_factory=list)
+    decontaminate: list[str] = field(default_factory=list)
+    heldout: float = 0.0
+    licence: str = "any"
     about: str = ""
 
     def wanted(self) -> dict[str, int | None]:
@@ -95,10 +114,25 @@ def load_mix(path_or_name: str | Path) -> Mix:
         raise DataError(f"{path}: 'sources' must say 'source: rows' for one source at least")
     values["sources"] = {str(key): _part(part, f"{path}, {key}") for key, part in sources.items()}
     mix: Mix = build(Mix, values, str(path))
-    if mix.dedup not in ("exact", "none"):
-        raise DataError(f"{path}: dedup is 'exact' or 'none', found {mix.dedup!r}")
+    _check(mix, str(path))
     mix.wanted()
     return mix
+
+
+def _check(mix: Mix, where: str) -> None:
+    for name, value, known in (("dedup", mix.dedup, DEDUP), ("licence", mix.licence, LICENCE)):
+        if value not in known:
+            raise DataError(f"{where}: {name} is {' or '.join(map(repr, known))}, found {value!r}")
+    for name, share, lowest in (("near_threshold", mix.near_threshold, 0.5), ("heldout", mix.heldout, 0)):
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not number or not lowest <= share < 1:
+            raise DataError(f"{where}: {name} is a number from {lowest} to 1, found {share!r}")
+    if not isinstance(mix.filters, dict):
+        raise DataError(f"{where}: filters must say 'name: {{threshold: value}}', found {mix.filters!r}")
+    check_filters(mix.filters, where)
+    for file in [part.file for part in mix.sources.values() if part.file]:
+        if not file.endswith((".json", ".jsonl")) or "/" in file:
+            raise DataError(f"{where}: file is a name that ends in .json or .jsonl, found {file!r}")
 
 
 def _part(value: Any, where: str) -> Part:
@@ -120,4 +154,13 @@ def sources_of(mix: Mix) -> dict[str, Source]:
     for name, part in mix.sources.items():
         if part.licence:
             sources[name].licence = Licence(part.licence, "as the mix's recipe says")
+    if mix.licence == "commercial":
+        found = effective_licence(sources)
+        for what, names in (("forbids commercial use", "noncommercial"), ("has unclear rights", "unclear")):
+            if found[names]:
+                name = found[names][0]
+                raise DataError(
+                    f"mix {mix.name!r} is for commercial use, and {name} {what} ({sources[name].licence.spdx}); "
+                    "leave it out, or say 'licence: any'"
+                )
     return sources

@@ -2,31 +2,49 @@
 
 `build_mix` writes the records and, beside them, `<out>.manifest.json`: what was taken from which file (with its sha256)
 and what was left out and why, under which licences the parts stand. The same command again finds nothing to do while
-recipe and inputs are the same, and builds anew when one of them changed.
+recipe and inputs are the same. When one of them changed, only the parts that depend on it are made anew: a part depends
+on its own files and recipe and, where duplicates are left out, on what the parts before it hold. The others are copied
+from the last build.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from data_gen.contamination import Contamination
+from data_gen.line_index import NoIndex
+from data_gen.mix_manifest import (
+    Built,
+    Inputs,
+    inputs_of,
+    is_output,
+    manifest_of,
+    manifest_path,
+    part_key,
+    read_manifest,
+    recipe_key,
+    same_inputs,
+)  # fmt: skip
+from data_gen.mix_parts import Memory, Part, is_heldout, take
 from data_gen.mix_recipe import Mix, load_mix, sources_of
+from data_gen.outputs import check_output
+from data_gen.part_files import write_parts
+from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
-from data_gen.provenance import check_digest, effective_licence, file_digest, stamp, versions
-from data_gen.records import DataError, Record, content_id
-from data_gen.registry import GENERATED_ROWS, RawRow, locate, raw_rows, records_of
+from data_gen.records import DataError
+from data_gen.registry import GENERATED_ROWS, locate
 from data_gen.rows import Tally, line_writer
-from data_gen.sampling import Taken, check_output, dump, taken_rows
 from data_gen.source_yaml import Source, SourceFile
-from data_gen.where import parse_all
 
-MANIFEST_FORMAT = 1
+__all__ = ["build_mix", "heldout_path", "manifest_path", "report_path"]
 
 
 def build_mix(
@@ -38,24 +56,61 @@ def build_mix(
     allow_fewer: bool = False,
     force: bool = False,
     on_error: str = "stop",
+    parts: str | Path | None = None,
+    engine: Engine = local,
 ) -> dict[str, Any]:
-    """Build a mix into `out` and return its manifest; `manifest["built"]` is False when nothing had changed."""
+    """Build a mix into `out` and return its manifest; `manifest["built"]` is False when nothing had changed.
+
+    `parts` names a folder that gets each source's rows in a file of their own, too.
+    """
     mix, out = load_mix(path_or_name), Path(out)
     mix.seed = mix.seed if seed is None else seed
     sources = sources_of(mix)
     files = _locate_all(sources, data_dir)
-    key = _key(mix, sources, on_error)
-    old = _read_manifest(out)
-    ours = old is not None and _is_output(out, old["output"]) and old["name"] == mix.name
-    if old and ours and not force and old["key"] == key and _same_inputs(old, files):
+    evaluation = [_file(path) for path in mix.decontaminate]
+    key = recipe_key(mix, sources, on_error)
+    old = read_manifest(out)
+    ours = old is not None and old["name"] == mix.name and is_output(out, old)
+    if old and ours and not force and old["key"] == key and same_inputs(old, files, evaluation):
+        if parts is not None:
+            write_parts(mix, old, out, Path(parts), force)
         return old | {"built": False}
-    check_output(out, force or ours)
-    inputs = {name: [_input(file, path) for file, path in pairs] for name, pairs in files.items()}
-    parts = _write(mix, sources, out, data_dir, allow_fewer, Tally(on_error))
-    manifest = _manifest(mix, key, parts, inputs, out)
+    for path in (out, *([heldout_path(out)] if mix.heldout else [])):
+        check_output(path, force or (ours and path.name in _names(old)))
+    build = _Build(mix, sources, out, data_dir, allow_fewer, on_error, engine)
+    build.inputs = inputs_of(files, evaluation, old if ours else None)
+    build.old = old if ours and not force else None
+    try:
+        built = build.run()
+    except NoIndex:  # something is odd in a file: row by row it is told what, and where
+        build.index = False
+        built = build.run()
+    manifest = manifest_of(mix, key, sources, build.inputs, built, out, heldout_path(out), report_path(out))
     with line_writer(manifest_path(out)) as write:
         write(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    if parts is not None:
+        write_parts(mix, manifest, out, Path(parts), force)
     return manifest | {"built": True}
+
+
+def heldout_path(out: Path) -> Path:
+    """Where held-out rows go: `out.jsonl` -> `out.heldout.jsonl`."""
+    return out.with_name(out.stem + ".heldout" + out.suffix)
+
+
+def report_path(out: Path) -> Path:
+    """Where decontamination reports to: `out.jsonl` -> `out.decontamination.jsonl`."""
+    return out.with_name(out.stem + ".decontamination.jsonl")
+
+
+def _names(manifest: dict[str, Any] | None) -> set[str]:
+    return {manifest[name]["file"] for name in ("output", "heldout") if manifest.get(name)} if manifest else set()
+
+
+def _file(path: str) -> Path:
+    if not Path(path).is_file():
+        raise DataError(f"decontaminate: no file {path}")
+    return Path(path)
 
 
 def _locate_all(sources: dict[str, Source], data_dir: str | Path | None) -> dict[str, list[tuple[SourceFile, Path]]]:
@@ -75,148 +130,131 @@ def _locate_all(sources: dict[str, Source], data_dir: str | Path | None) -> dict
     return found
 
 
-def _write(
-    mix: Mix, sources: dict[str, Source], out: Path, data_dir: str | Path | None, allow_fewer: bool, tally: Tally
-) -> list[tuple[Taken, int]]:
-    """Write the records, source after source; what became of each source's rows, with its unreadable ones."""
-    parts: list[tuple[Taken, int]] = []
-    seen: set[str] = set()
-    wanted = mix.wanted()
-    with line_writer(out) as write, Progress(f"mix {mix.name}", unit="rows read") as bar:
-        for name, source in sources.items():
-            taken = Taken(source, wanted[name], parse_all(mix.sources[name].where))
-            before, rows = tally.total, raw_rows(source, data_dir, tally, mix.seed)
-            bar.advance(0, note=name)
-            # Whose text was taken counts as seen only when the source is through: `seen` is what others took.
-            mine = []
-            made = _Maker(mix, taken, seen, tally)
-            for digest, line in taken_rows(taken, rows, made, _packed, mix.seed, bar, allow_fewer):
-                write(line)
-                mine.append(digest)
-            seen.update(mine if mix.dedup == "exact" else ())
-            parts.append((taken, tally.total - before))
-    if tally.total:
-        print(tally.report(), file=sys.stderr)
-    return parts
-
-
-@dataclass(slots=True)
-class _Maker:
-    """Turns rows into (digest of the content, record), leaving out empty records and duplicates before the draw."""
+@dataclass
+class _Build:
+    """One run over all sources."""
 
     mix: Mix
-    taken: Taken
-    seen: set[str]
-    tally: Tally
+    sources: dict[str, Source]
+    out: Path
+    data_dir: str | Path | None
+    allow_fewer: bool
+    on_error: str
+    engine: Engine
+    inputs: Inputs | None = None
+    old: dict[str, Any] | None = None
+    """The manifest of the last build, whose parts may be used again"""
+    index: bool = True
 
-    def __call__(self, rows: Iterator[RawRow]) -> Iterator[tuple[RawRow, tuple[str, Record]]]:
-        own: set[str] = set()
-        for row, record in records_of(self.taken.source, rows, self.tally):
-            if self.mix.drop_empty and is_empty(record):
-                self.taken.drop("empty")
-                continue
-            digest = ""
-            if self.mix.dedup == "exact":
-                digest = content_id(record)
-                if digest in own or digest in self.seen:
-                    self.taken.drop("duplicate")
-                    continue
-                own.add(digest)
-            yield row, (digest, record)
+    def run(self) -> list[Built]:
+        """Write the records, source after source; what became of each."""
+        assert self.inputs is not None
+        mix = self.mix
+        built: list[Built] = []
+        evaluation = Contamination(mix.decontaminate) if mix.decontaminate else None
+        self.memory, self.unseen = Memory(mix, evaluation), []  # type: ignore[var-annotated]
+        self.tally = Tally(self.on_error)
+        wanted = mix.wanted()
+        with ExitStack() as stack:
+            self.bar = stack.enter_context(Progress(f"mix {mix.name}", unit="rows read"))
+            outs = [_Side(stack, self.out)]
+            if mix.heldout:
+                outs.append(_Side(stack, heldout_path(self.out)))
+            for name in self.sources:
+                self.bar.advance(0, note=name)
+                before = [one.sides[0]["sha256"] + one.sides[-1]["sha256"] for one in built]
+                key = part_key(mix, name, self.sources[name], self.inputs, before, self.on_error, self.allow_fewer)
+                reused = self._reuse(name, key, outs)
+                built.append(reused or self._make(name, key, outs, wanted[name]))
+            if mix.decontaminate:
+                write = stack.enter_context(line_writer(report_path(self.out)))
+                for one in built:
+                    for row in one.part.removed:
+                        write(orjson.dumps(row))
+        if self.tally.total:
+            print(self.tally.report(), file=sys.stderr)
+        return built
 
-
-def _packed(pair: tuple[str, Record]) -> tuple[str, bytes]:
-    return pair[0], dump(pair[1])
-
-
-def is_empty(record: Record) -> bool:
-    """Whether there is nothing to ask or nothing to answer."""
-    return not record.output.strip() or not (record.instruction.strip() or record.input.strip())
-
-
-def manifest_path(out: Path) -> Path:
-    """Where a mix's manifest lies: `out.jsonl` -> `out.manifest.json`."""
-    return out.with_name(out.stem + ".manifest.json")
-
-
-def _manifest(
-    mix: Mix, key: str, parts: Sequence[tuple[Taken, int]], inputs: dict[str, list[dict[str, Any]]], out: Path
-) -> dict[str, Any]:
-    sources = []
-    for name, (taken, unreadable) in zip(mix.sources, parts, strict=True):
-        dropped = taken.dropped | ({"unreadable": unreadable} if unreadable else {})
-        sources.append(
-            {
-                "id": name,
-                "title": taken.source.title,
-                "licence": asdict(taken.source.licence),
-                "verified": taken.source.verified,
-                "rows_in": taken.rows_in,
-                "taken": taken.taken,
-                "dropped": dropped,
-                "files": inputs[name],
-            }
+    def _make(self, name: str, key: str, outs: list[_Side], wanted: int | None) -> Built:
+        if self.mix.dedup != "none":
+            for lines in self.unseen:
+                self.memory.remember(lines)
+        self.unseen = []
+        source = self.sources[name]
+        if source.generated and wanted is None:
+            wanted = GENERATED_ROWS
+        pool = Pool(
+            source,
+            self.data_dir,
+            on_error=self.on_error,
+            engine=self.engine,
+            index=self.index and wanted is not None,
+            seed=self.mix.seed,
+            limit=GENERATED_ROWS + 200 * (wanted or 0),
+            advance=self.bar.advance,
         )
-    return {
-        "format": MANIFEST_FORMAT,
-        "name": mix.name,
-        "about": mix.about,
-        "key": key,
-        "seed": mix.seed,
-        "recipe": asdict(mix),
-        "rows": sum(taken.taken for taken, _ in parts),
-        "sources": sources,
-        "licence": effective_licence({name: taken.source for name, (taken, _) in zip(mix.sources, parts, strict=True)}),
-        "output": stamp(out) | {"sha256": file_digest(out)},
-        "versions": versions(),
-    }
+        part, lines = take(self.mix, name, pool, self.memory, wanted, self.allow_fewer)
+        for side in outs:
+            side.start()
+        for line in lines:
+            held = len(outs) > 1 and is_heldout(line, self.mix)
+            part.heldout += held
+            outs[held].write(line)
+        self.tally.counts += pool.looked.tally.counts
+        self.tally.first |= pool.looked.tally.first
+        return Built(key, part, [side.end() for side in outs])
+
+    def _reuse(self, name: str, key: str, outs: list[_Side]) -> Built | None:
+        """The part as the last build wrote it, when nothing that it depends on has changed."""
+        was = next((part for part in (self.old or {}).get("sources", []) if part["id"] == name), None)
+        if was is None or was.get("key") != key or len(was["sides"]) != len(outs):
+            return None
+        sides = []
+        for side, old in zip(outs, was["sides"], strict=True):
+            side.start()
+            for line in _old_lines(side.path, old):
+                side.write(line)
+            sides.append(side.end())
+            if sides[-1]["sha256"] != old["sha256"]:
+                raise DataError(f"{side.path} is not what its manifest says; build again with --force")
+            self.unseen.append(_old_lines(side.path, old))
+        part = Part(name, self.sources[name], was["rows_in"], was["taken"], was["heldout"])
+        part.dropped.update(was["dropped"])
+        if self.mix.decontaminate and report_path(self.out).is_file():
+            rows = map(orjson.loads, report_path(self.out).read_bytes().splitlines())
+            part.removed = [row for row in rows if row["part"] == name]
+        return Built(key, part, sides, reused=True)
 
 
-def _key(mix: Mix, sources: dict[str, Source], on_error: str) -> str:
-    """Everything but the inputs' content that decides the output."""
-    said = {
-        "format": MANIFEST_FORMAT,
-        "mix": asdict(mix),
-        "sources": {name: asdict(source) | {"yaml": ""} for name, source in sources.items()},
-        "on_error": on_error,
-        "generated": GENERATED_ROWS,
-        "versions": versions(),
-    }
-    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _old_lines(path: Path, side: dict[str, Any]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(side["start"])
+        left = side["bytes"]
+        while left > 0 and (line := file.readline()):
+            left -= len(line)
+            yield line.rstrip(b"\n")
 
 
-def _input(file: SourceFile, path: Path) -> dict[str, Any]:
-    """What the manifest says of an input file, its digest checked against the registry's."""
-    return stamp(path) | {"path": str(path.absolute()), "sha256": check_digest(file, path)}
+class _Side:
+    """One output file that is being written, part after part."""
 
+    def __init__(self, stack: ExitStack, path: Path) -> None:
+        self.path = path
+        self._write = stack.enter_context(line_writer(path))
+        self._at = self._from = 0
+        self._digest: Any = None
 
-def _read_manifest(out: Path) -> dict[str, Any] | None:
-    """The manifest beside `out`; None when there is none, or none of this kind."""
-    path = manifest_path(out)
-    if not path.is_file() or not out.is_file():
-        return None
-    try:
-        found = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) and found.get("format") == MANIFEST_FORMAT else None
+    def start(self) -> None:
+        """A part begins here."""
+        self._from, self._digest = self._at, hashlib.sha256()
 
+    def write(self, line: bytes) -> None:
+        """Write a line."""
+        self._write(line)
+        self._digest.update(line)
+        self._digest.update(b"\n")
+        self._at += len(line) + 1
 
-def _is_output(out: Path, was: dict[str, Any]) -> bool:
-    """Whether `out` is still what the manifest describes."""
-    now = stamp(out)
-    return now["bytes"] == was["bytes"] and (now["mtime_ns"] == was["mtime_ns"] or file_digest(out) == was["sha256"])
-
-
-def _same_inputs(old: dict[str, Any], files: dict[str, list[tuple[SourceFile, Path]]]) -> bool:
-    """Whether the inputs are those of the manifest: by size and time, or else by content."""
-    known = {source["id"]: source["files"] for source in old["sources"]}
-    for name, pairs in files.items():
-        if len(known.get(name, [])) != len(pairs):
-            return False
-        for (_, path), was in zip(pairs, known[name], strict=True):
-            now = stamp(path)
-            same_time = now["bytes"] == was["bytes"] and now["mtime_ns"] == was["mtime_ns"]
-            if not (same_time and was["path"] == str(path.absolute())) and file_digest(path) != was["sha256"]:
-                return False
-    return True
+    def end(self) -> dict[str, Any]:
+        """Where the part lies, and what it is."""
+        return {"start": self._from, "bytes": self._at - self._from, "sha256": self._digest.hexdigest()}

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jsonlines
 import orjson
 
 
@@ -123,6 +122,8 @@ def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write records as JSONL under a temporary name, then rename; returns how many."""
+    import jsonlines  # here, so that reading does not wait for it
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

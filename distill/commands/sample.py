@@ -13,13 +13,16 @@ DESCRIPTION = "Draw rows of sources or files, seeded; or build a mix of several.
 EPILOG = """\
 examples:
   distill sample ./big.jsonl --rows 10000 --seed 42 -o small.jsonl
+  distill sample ./corpus/ --rows 10000 --seed 42 -o small.jsonl        # the files of a folder, or './part-*.jsonl'
   distill sample webtext --where "star>=3" --rows 150000 --seed 42 --convert -o webtext.jsonl
+  distill sample baike --by category --rows 10000 -o baike.jsonl        # of each category, in proportion
   distill sample ./a.jsonl ./b.jsonl --weights 0.7 0.3 --rows 10000 -o both.jsonl
+  distill sample ./my.jsonl --characters 1000000 -o million.jsonl
   distill sample ./my.csv --columns instruction=title,input=desc,output=answer -o mine.jsonl
   distill sample ./all.jsonl --heldout 0.1 --heldout-out valid.jsonl -o train.jsonl
   distill sample --mix demo -o demo.jsonl
 """
-MIX_OPTIONS = {"mix", "out", "seed", "data_dir", "force", "allow_fewer", "on_error", "config"}
+MIX_OPTIONS = {"mix", "out", "seed", "data_dir", "force", "allow_fewer", "on_error", "engine", "parts", "config"}
 """What a mix takes; the rest is said in its recipe"""
 
 
@@ -38,11 +41,21 @@ def main(argv: list[str]) -> int:
 def _parser() -> Arguments:
     parser = Arguments("sample", DESCRIPTION, config=True, epilog=EPILOG)
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="SOURCE_OR_PATH", help="ids of the registry or paths of files")
+    add("inputs", nargs="*", metavar="SOURCE_OR_PATH", help="ids of the registry, files, folders or patterns of files")
     add("-o", "--out", metavar="JSONL", help="the file to write")
     add("--rows", type=int, metavar="N", help="how many to draw over all sources; all of them when not given")
     add("--seed", type=int, help="decides which rows; 0 (a mix: its recipe's) when not given")
     add("--weights", nargs="+", type=float, metavar="W", help="shares of --rows, one a source; they add up to 1")
+    add(
+        "--by",
+        metavar="FIELD",
+        default="",
+        help="draw from every value of a field, such as category, its share of --rows",
+    )
+    add("--shares", choices=("proportional", "even"), default="proportional", help="how --by shares out the rows")
+    add("--characters", type=int, metavar="N", help="draw records up to N characters instead of a number of rows")
+    add("--tokens", type=int, metavar="N", help="the same in tokens of --tokenizer")
+    add("--tokenizer", metavar="DIR", help="a folder or hub id of a tokenizer")
     add("--where", action="append", default=[], metavar='"F OP V"', help="keep rows such as star>=3; may be repeated")
     add("--convert", action="store_true", help="write Records where rows of JSON lines would be copied as they are")
     add("--columns", metavar="A=B,...", help="which column is the instruction, input, output, system")
@@ -53,6 +66,8 @@ def _parser() -> Arguments:
     add("--allow-fewer", action="store_true", help="take what there is when there are fewer rows")
     add("--on-error", choices=("stop", "skip"), default="stop", help="what to do at an unreadable row")
     add("--force", action="store_true", help="replace files that exist")
+    add("--engine", choices=("local", "ray"), default="local", help="ray: read, convert and clean on a Ray cluster")
+    add("--parts", metavar="DIR", help="with --mix: also each source's rows in a file of their own, under its own name")
     return parser
 
 
@@ -69,6 +84,8 @@ def parse_columns(text: str | dict[str, str] | None) -> dict[str, str] | None:
 def _sample(args: Any) -> int:
     from data_gen.sampling import sample_rows
 
+    if args.parts:
+        raise DataError("--parts goes with --mix")
     summary = sample_rows(
         args.inputs,
         args.out,
@@ -84,6 +101,10 @@ def _sample(args: Any) -> int:
         columns=parse_columns(args.columns),
         data_dir=args.data_dir,
         on_error=args.on_error,
+        by=args.by,
+        shares=args.shares,
+        **_budget(args),
+        **_engine(args),
     )
     how = "as records" if summary.as_records else "copied as they are"
     print(f"{args.out}: {summary.rows:,} rows, {how}")
@@ -95,6 +116,49 @@ def _sample(args: Any) -> int:
     if summary.tally.total:
         print(summary.tally.report(), file=sys.stderr)
     return 0
+
+
+def _budget(args: Any) -> dict[str, Any]:
+    """The options of a budget of characters or tokens."""
+    if args.characters is None and args.tokens is None:
+        if args.tokenizer:
+            raise DataError("--tokenizer counts --tokens: give that, too")
+        return {}
+    if args.characters is not None and args.tokens is not None:
+        raise DataError("give either --characters or --tokens")
+    if args.characters is not None:
+        from data_gen.shards import characters
+
+        return {"budget": args.characters, "measure": characters, "unit": "characters"}
+    if not args.tokenizer:
+        raise DataError("--tokens needs --tokenizer, a folder or hub id of the tokenizer that counts them")
+    return {"budget": args.tokens, "measure": TokenCount(args.tokenizer), "unit": "tokens"}
+
+
+class TokenCount:
+    """How many tokens a record's texts have; can be sent to another machine."""
+
+    def __init__(self, tokenizer: str) -> None:
+        from students.tokenizers import load_tokenizer
+
+        self.name, self._tokenizer = tokenizer, load_tokenizer(tokenizer)
+
+    def __call__(self, record: Any) -> int:
+        from data_gen.shards import texts_of
+
+        texts = [text for text in texts_of(record) if text]
+        return sum(map(len, self._tokenizer(texts, add_special_tokens=False)["input_ids"])) if texts else 0
+
+    def __reduce__(self) -> Any:
+        return TokenCount, (self.name,)
+
+
+def _engine(args: Any) -> dict[str, Any]:
+    if args.engine == "local":
+        return {}
+    from data_gen.ray_engine import ray_engine
+
+    return {"engine": ray_engine()}
 
 
 def _mix(args: Any) -> int:
@@ -114,6 +178,8 @@ def _mix(args: Any) -> int:
         allow_fewer=args.allow_fewer,
         force=args.force,
         on_error=args.on_error,
+        parts=args.parts,
+        **_engine(args),
     )
     if not manifest["built"]:
         print(f"{args.out}: up to date, {manifest['rows']:,} rows")

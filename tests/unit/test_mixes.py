@@ -12,7 +12,7 @@ import orjson
 import pytest
 import yaml
 
-from data_gen import mixes
+from data_gen import mix_parts, provenance
 from data_gen.mix_recipe import SHIPPED, load_mix, mix_names
 from data_gen.mixes import build_mix
 from data_gen.provenance import effective_licence
@@ -194,7 +194,7 @@ def test_same_size_and_other_content_is_seen() -> None:
 
 def test_a_registry_change_builds_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     build_mix("demo", "out.jsonl")
-    monkeypatch.setattr(mixes, "versions", lambda: {"minituo": "99"})
+    monkeypatch.setattr(provenance, "versions", lambda: {"minituo": "99"})
     assert build_mix("demo", "out.jsonl")["built"]
 
 
@@ -229,9 +229,8 @@ def test_all_missing_files_are_named_at_once() -> None:
         build_mix("mini_luotuo", "out.jsonl")
     said = str(caught.value)
     assert "data/luotuo/luotuo_all_data.json" in said
-    names = [
-        f"{s.id}/{f.name}" for s in load_registry().values() for f in s.files if s.id not in ("luotuo", "coig-dialogs")
-    ]
+    others = set(load_mix("mini_luotuo").sources) - {"luotuo"}
+    names = [f"{s.id}/{f.name}" for s in load_registry().values() for f in s.files if s.id in others]
     assert len(names) == 11
     assert all(name in said for name in names)
 
@@ -239,12 +238,14 @@ def test_all_missing_files_are_named_at_once() -> None:
 def test_an_interrupted_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     path = records("a.jsonl", *"甲乙丙丁")
 
-    def stop(record: Record) -> bytes:
-        if record.instruction == "丙":
-            raise KeyboardInterrupt
-        return b"{}"
+    whole = mix_parts.Memory.why_not
 
-    monkeypatch.setattr(mixes, "dump", stop)
+    def stop(self: mix_parts.Memory, seen: Any) -> Any:
+        if "丙".encode() in seen.line:
+            raise KeyboardInterrupt
+        return whole(self, seen)
+
+    monkeypatch.setattr(mix_parts.Memory, "why_not", stop)
     with pytest.raises(KeyboardInterrupt):
         build_mix(recipe({path: "all"}), "out.jsonl")
     assert sorted(os.listdir()) == ["a.jsonl", "mix.yaml"]
@@ -267,7 +268,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "over": ({"sources": {"coig": {"weight": 1.0}, "baike": 10}, "rows": 9}, "take 10 of 9 rows already"),
     "rows and parts": ({"sources": {"coig": 5}, "rows": 9}, "do not add up to 'rows: 9'"),
-    "dedup": ({"sources": {"coig": 5}, "dedup": "exakt"}, "dedup is 'exact' or 'none'"),
+    "dedup": ({"sources": {"coig": 5}, "dedup": "exakt"}, "dedup is 'exact' or 'near' or 'none', found 'exakt'"),
     "where": ({"sources": {"coig": {"rows": 5, "where": ["star"]}}}, "is no 'field op value'"),
     "name": ({"sources": {"coig": 5}, "name": None}, "name must be str"),
     "source": ({"sources": {"coigg": 5}}, r"no source 'coigg' \(did you mean 'coig'\?\)"),

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from data_gen import shards
 from data_gen.records import DataError, read_records
-from data_gen.sampling import apportion, draw, mix64, sample_rows
+from data_gen.sampling import sample_rows
+from data_gen.shards import characters
 from data_gen.where import Where
 
 N = 200
@@ -46,47 +47,9 @@ def sample(inputs: list[str], out: str = "out.jsonl", **options: Any) -> list[st
     return questions(out)
 
 
-def test_mix64_is_what_it_was() -> None:
-    """Golden: samples of past versions must come again."""
-    assert mix64(0, 0) == 0xA706DD2F4D197E6F
-    assert mix64(1, 42) == mix64(1, 42) != mix64(1, 43)
-    assert mix64(2**64 - 1, -1) < 2**64
-
-
 def test_a_golden_sample() -> None:
-    assert sample([write()], rows=5, seed=42) == ["问11", "问31", "问181", "问188", "问193"]
-
-
-def test_every_row_is_as_likely_as_any_other() -> None:
-    """Chi-square of how often each of 50 rows is among 10, over 4,000 seeds; and of pairs of neighbours."""
-    counts, pairs, seeds = [0] * 50, 0, 4_000
-    for seed in range(seeds):
-        chosen = [number for number, _ in draw(((i, None) for i in range(50)), 10, seed)]
-        for number in chosen:
-            counts[number] += 1
-        pairs += sum(b - a == 1 for a, b in pairwise(chosen))
-    expected = seeds * 10 / 50
-    # Without replacement the statistic is (1 - 10/50) times a chi-square of 49 degrees: mean 39.2, deviation 7.9.
-    chi_square = sum((count - expected) ** 2 / expected for count in counts)
-    assert 39.2 - 4 * 7.9 < chi_square < 39.2 + 4 * 7.9
-    # 49 pairs of neighbours, each with probability 10/50 * 9/49.
-    assert pairs / seeds == pytest.approx(49 * 10 / 50 * 9 / 49, rel=0.05)
-
-
-@given(n=st.integers(1, 80), small=st.integers(1, 80), more=st.integers(0, 40), seed=st.integers())
-def test_samples_are_nested_ordered_and_repeatable(n: int, small: int, more: int, seed: int) -> None:
-    rows = [(i, str(i)) for i in range(n)]
-    few, many = list(draw(rows, small, seed)), list(draw(rows, small + more, seed))
-    assert few == list(draw(iter(rows), small, seed))
-    assert set(few) <= set(many)
-    assert few == sorted(few)
-    assert len(few) == min(small, n)
-    assert all(text == str(number) for number, text in many)
-
-
-def test_all_rows_are_streamed() -> None:
-    endless = ((i, None) for i in iter(int, 1))
-    assert next(draw(endless, None, 0)) == (0, None)
+    """Samples of past versions must come again."""
+    assert sample([write()], rows=5, seed=42) == ["问26", "问40", "问48", "问145", "问184"]
 
 
 def test_chosen_lines_are_copied_byte_for_byte() -> None:
@@ -127,6 +90,97 @@ def test_records_are_written_when_asked_for_or_needed() -> None:
     assert not sample_rows([source, "./more.jsonl"], "alike.jsonl").as_records
 
 
+def test_a_folder_or_a_pattern_is_one_source() -> None:
+    """Rows are numbered over all files, in the order of their names, as if they were one."""
+    rows = rows_of()
+    Path("corpus").mkdir()
+    for n, (start, stop) in enumerate([(0, 13), (13, 150), (150, 200)]):
+        write(f"corpus/part-{n}.jsonl", rows[start:stop])
+    expected = sample([write()], rows=40, seed=8)
+    assert sample(["./corpus/"], rows=40, seed=8) == expected
+    assert sample(["corpus/part-*.jsonl"], rows=40, seed=8) == expected
+    Path("corpus/part-1.jsonl.gz").write_bytes(gzip.compress(Path("corpus/part-1.jsonl").read_bytes()))
+    Path("corpus/part-1.jsonl").unlink()
+    assert sample(["./corpus/"], rows=40, seed=8) == expected
+    assert sample(["./corpus/"], rows=40, seed=8, where=["star>=0"]) == expected
+    with pytest.raises(DataError, match=r"the pattern corpus/x\* holds no file"):
+        sample(["corpus/x*"])
+
+
+@pytest.mark.parametrize("options", [{}, {"where": ["star>=3"]}, {"by": "star"}, {"by": "star", "shares": "even"}])
+def test_every_way_of_drawing_is_nested_and_repeatable(options: dict[str, Any]) -> None:
+    source = write()
+    samples = [sample([source], rows=rows, seed=4, **options) for rows in (7, 8, 40, 41, 100)]
+    assert samples[0] == sample([source], rows=7, seed=4, index=False, **options)
+    for (few, many), rows in zip(pairwise(samples), (7, 8, 40, 41), strict=True):
+        assert len(few) == rows
+        assert set(few) < set(many)
+    assert sample([source], rows=40, seed=5, **options) != samples[2]
+
+
+def test_strata_get_their_share() -> None:
+    rows = [row | {"kind": "ab"[i % 10 == 0] if i % 20 else None} for i, row in enumerate(rows_of())]
+    source = write(rows=rows)  # 180 a, 10 b, 10 of no kind
+    kinds = {row["instruction"]: row["kind"] for row in rows}
+    found = [kinds[question] for question in sample([source], rows=38, by="kind")]
+    assert (found.count("a"), found.count("b")) == (36, 2)
+    found = [kinds[question] for question in sample([source], rows=38, by="kind", shares="even")]
+    assert (found.count("a"), found.count("b")) == (28, 10)
+    found = [kinds[question] for question in sample([source], rows=9, by="kind", where=["star==0"])]
+    assert found.count("b") == 9
+    with pytest.raises(DataError, match=r"has 190 rows to draw from, 191 are wanted"):
+        sample([source], rows=191, by="kind")
+    with pytest.raises(DataError, match=r"--by: no row of in.jsonl has a field 'knd' \(did you mean 'kind'\?\)"):
+        sample([source], rows=5, by="knd")
+
+
+def test_a_budget_of_characters() -> None:
+    source = write(rows=[{"instruction": f"问{i:03}", "output": "答" * (i % 9)} for i in range(200)])
+    sizes = {f"问{i:03}": 4 + i % 9 for i in range(200)}
+    samples = []
+    for budget in (20, 300, 301, 1000):
+        samples.append(sample([source], budget=budget, measure=characters, seed=6))
+        total = sum(sizes[question] for question in samples[-1])
+        assert budget - 12 < total <= budget
+        assert samples[-1] == sample([source], budget=budget, measure=characters, seed=6, index=False)
+    assert all(set(few) <= set(many) for few, many in pairwise(samples))
+    assert set(samples[1]) <= set(sample([source], rows=len(samples[1]), seed=6))  # the same order of the draw
+    with pytest.raises(DataError, match=r"has 1,593 characters to draw from, 9,999 are wanted"):
+        sample([source], budget=9999, measure=characters)
+    assert len(sample([source], budget=9999, measure=characters, allow_fewer=True)) == 200
+    with pytest.raises(DataError, match=r"exceeds 1 characters by itself"):
+        sample([source], budget=1, measure=characters)
+    with pytest.raises(DataError, match=r"give no --rows, --weights or --by"):
+        sample([source], budget=5, rows=5, measure=characters)
+
+
+def test_rows_that_are_not_drawn_are_not_even_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(rows=rows_of(2000))
+    parsed: list[bytes] = []
+
+    def parse(line: bytes) -> Any:
+        parsed.append(line)
+        return orjson.loads(line)
+
+    monkeypatch.setattr(shards, "parse_json", parse)
+    assert len(sample([source], rows=10)) == 10
+    assert not parsed
+    assert len(sample([source], rows=10, where=["star>=5"])) == 10
+    assert 10 <= len(parsed) < 300
+
+
+def test_copied_rows_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held for 2,000 rows of 5,000 characters is less than a fifth of them."""
+    row = {"instruction": "问", "output": "答" * 5000}
+    source = write(rows=[row] * 2000)
+    for options in ({}, {"where": ["instruction==问"]}, {"heldout": 0.5, "heldout_out": "v.jsonl"}):
+        tracemalloc.start()
+        sample_rows([source], "out.jsonl", rows=1900, force=True, **options)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 6_000_000 < 30_000_000 < Path(source).stat().st_size
+
+
 def test_columns_name_the_fields() -> None:
     write("t.jsonl", [{"title": "问", "desc": "物", "answer": "答"}])
     columns = {"instruction": "title", "input": "desc", "output": "answer"}
@@ -140,17 +194,6 @@ def test_weights_share_out_the_rows() -> None:
     found = sample(sources, rows=50, weights=[0.7, 0.3])
     assert [question == "乙" for question in found] == [False] * 35 + [True] * 15
     assert len(sample(sources, rows=51)) == 51
-
-
-@given(
-    total=st.integers(0, 10_000),
-    raw=st.lists(st.integers(1, 100), min_size=1, max_size=8),
-)
-def test_apportion_adds_up_and_is_off_by_less_than_one(total: int, raw: list[int]) -> None:
-    weights = [part / sum(raw) for part in raw]
-    parts = apportion(total, weights)
-    assert sum(parts) == total
-    assert all(abs(part - total * weight) < 1 for part, weight in zip(parts, weights, strict=True))
 
 
 @pytest.mark.parametrize(

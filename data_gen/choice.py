@@ -1,0 +1,147 @@
+"""Which rows of a pool are drawn: the lowest ranks of those that pass, shared out over strata, or up to a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from data_gen.pools import Pool
+from data_gen.ranks import Order
+from data_gen.records import DataError
+from data_gen.shards import Measure, Seen
+from data_gen.strata import quotas
+from teachers.base import nearest
+
+
+@dataclass
+class Wanted:
+    """What is wanted of one source."""
+
+    rows: int | None
+    """None takes all"""
+    by: str = ""
+    """The field whose values are the strata"""
+    shares: str = "proportional"
+    budget: int | None = None
+    """Of what `measure` counts, instead of a number of rows"""
+    measure: Measure | None = None
+    unit: str = "characters"
+    allow_fewer: bool = False
+
+
+def choose(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> Sequence[int] | None:
+    """The numbers of the rows that are drawn, ascending; None when that is every row that passes.
+
+    `what` says which rows pass (`where`, `as_record`). DataError when there are fewer than wanted.
+    """
+    what = what | {"lines": False}
+    if wanted.budget is not None:
+        found: Sequence[int] | None = _within(pool, order, wanted, what)
+    elif wanted.rows is None:
+        return None
+    elif wanted.by:
+        found = _by_stratum(pool, order, wanted, what)
+    elif pool.source.generated:  # has no end: the first rows are as good as any
+        found = [seen.number for seen in islice(pool.look(None, **what), wanted.rows)]
+    elif what["where"] or what["as_record"]:
+        found = _lowest(pool, order, wanted.rows, what)
+    else:
+        found = order.lowest(pool.number(), wanted.rows)
+    check_where(pool)
+    if wanted.rows is not None and found is not None and len(found) < wanted.rows and not wanted.allow_fewer:
+        raise too_few(pool, len(found), wanted.rows)
+    return found
+
+
+def too_few(pool: Pool, found: int, wanted: int) -> DataError:
+    """What to say when there are fewer rows than wanted."""
+    return DataError(
+        f"{pool.source.id} has {found:,} rows to draw from, {wanted:,} are wanted; "
+        "ask for no more than that or add --allow-fewer"
+    )
+
+
+def check_where(pool: Pool) -> None:
+    """DataError when no row at all had a field that is filtered by."""
+    for keep in pool.looked.where:
+        keep.check(pool.source.id)
+
+
+def first_wave(rows: int) -> int:
+    """How many rows to look at first when some of them may not pass."""
+    return rows + rows // 8 + 64
+
+
+def _lowest(pool: Pool, order: Order, rows: int, what: dict[str, Any]) -> list[int]:
+    """The passing rows of lowest rank. Waves of rows are tested, lowest ranks first, until enough have passed."""
+    passing: list[int] = []
+    for numbers, _ in pool.waves(order, first_wave(rows)):
+        passing += [seen.number for seen in pool.look(numbers, **what)]
+        if len(passing) >= rows:
+            break
+    return order.lowest_of(sorted(passing), rows)
+
+
+def _within(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> list[int]:
+    """Rows in the order of their ranks as long as they fit into the budget together."""
+    assert wanted.budget is not None
+    sized: list[tuple[int, int]] = []
+    for seen in _measured(pool, order, wanted, what):
+        sized.append((seen.number, seen.size))
+    if not pool.source.generated:
+        sized.sort(key=lambda one: order.rank(one[0]))
+    taken, left = [], wanted.budget
+    for number, size in sized:
+        left -= size
+        if left < 0:
+            break
+        taken.append(number)
+    else:
+        if not wanted.allow_fewer:
+            raise DataError(
+                f"{pool.source.id} has {wanted.budget - left:,} {wanted.unit} to draw from, {wanted.budget:,} are "
+                "wanted; ask for no more than that or add --allow-fewer"
+            )
+    if not taken:
+        raise DataError(f"the first row drawn from {pool.source.id} exceeds {wanted.budget:,} {wanted.unit} by itself")
+    return sorted(taken)
+
+
+def _measured(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> Iterator[Seen]:
+    """Passing rows with their sizes, until they exceed the budget together."""
+    total = 0
+    if pool.source.generated:
+        waves: Iterator[tuple[Sequence[int] | None, bool]] = iter([(None, True)])
+    else:
+        waves = pool.waves(order, 1024)
+    for numbers, _ in waves:
+        for seen in pool.look(numbers, measure=wanted.measure, **what):
+            total += seen.size
+            yield seen
+            if total > (wanted.budget or 0) and numbers is None:
+                return
+        if total > (wanted.budget or 0):
+            return
+
+
+def _by_stratum(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> list[int]:
+    """Of every value of a field the rows of lowest rank, in proportion or evenly."""
+    groups: dict[str, list[int]] = {}
+    missing = 0
+    pool.number()
+    for seen in pool.look(None, stratum=wanted.by, **what):
+        if seen.stratum is None:
+            missing += 1
+        else:
+            groups.setdefault(seen.stratum, []).append(seen.number)
+    if not groups:
+        hint = nearest(wanted.by, pool.looked.names)
+        raise DataError(f"--by: no row of {pool.source.id} has a field {wanted.by!r}{hint}")
+    if missing:
+        pool.looked.dropped[f"no {wanted.by}"] += missing
+    names = sorted(groups)
+    parts = quotas(wanted.rows or 0, [len(groups[name]) for name in names], wanted.shares)
+    chosen = [order.lowest_of(groups[name], part) for name, part in zip(names, parts, strict=True)]
+    return sorted(number for some in chosen for number in some)

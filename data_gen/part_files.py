@@ -1,0 +1,50 @@
+"""The parts of a mix as files of their own, under the names that its recipe gives them.
+
+A name that ends in .json gets an array of `instruction, input, output`, the form Mini-Luotuo's own files have; one that
+ends in .jsonl gets the records as they stand in the mix.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from data_gen.mix_recipe import Mix
+from data_gen.outputs import block_writer, check_output
+
+
+def write_parts(mix: Mix, manifest: dict[str, Any], out: Path, folder: Path, force: bool) -> list[Path]:
+    """Write each part of a mix that was built into `folder`; the paths."""
+    names = {name: folder / (part.file or f"{Path(name).stem}.jsonl") for name, part in mix.sources.items()}
+    if not force:
+        for path in names.values():
+            check_output(path, False)
+    with out.open("rb") as file:
+        for part in manifest["sources"]:
+            side = part["sides"][0]
+            file.seek(side["start"])
+            path = names[part["id"]]
+            with block_writer(path) as write:
+                if path.suffix == ".json":
+                    _array(write, file, side["bytes"])
+                else:
+                    for size in _pieces(side["bytes"]):
+                        write(file.read(size))
+    return list(names.values())
+
+
+def _array(write: Any, file: Any, left: int) -> None:
+    mark = b"[\n"
+    while left > 0 and (line := file.readline()):
+        left -= len(line)
+        row = orjson.loads(line)
+        write(mark + orjson.dumps({name: row[name] for name in ("instruction", "input", "output")}))
+        mark = b",\n"
+    write(b"\n]\n" if mark == b",\n" else b"[]\n")
+
+
+def _pieces(size: int) -> list[int]:
+    whole, rest = divmod(size, 1 << 20)
+    return [1 << 20] * whole + [rest] * (rest > 0)

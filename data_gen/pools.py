@@ -1,0 +1,138 @@
+"""A source as rows with numbers: how many there are, which of them pass, and the lines of those that are drawn.
+
+A pool splits its work into tasks of one file and some thousand rows each and gives them to an engine: `local` does one
+after the other in this process, `data_gen.ray_engine` spreads them over a cluster. Everything that decides which rows
+are taken happens here, in the order of the rows' ranks, so both give the same.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data_gen.line_index import open_index
+from data_gen.ranks import Order
+from data_gen.registry import GENERATED_ROWS, RawRow, raw_rows
+from data_gen.rows import Tally
+from data_gen.shards import Looked, Seen, Task, count_rows, look, shards_of
+from data_gen.source_yaml import Source
+
+Engine = Callable[[Callable[[Any], Iterator[Any]], Sequence[Any]], Iterator[Any]]
+"""Does a function for every task and yields what they yield, in the order of the tasks"""
+ROWS_A_TASK = 1 << 13
+
+
+def local(do: Callable[[Any], Iterator[Any]], tasks: Sequence[Any]) -> Iterator[Any]:
+    """The engine of one process."""
+    for task in tasks:
+        yield from do(task)
+
+
+class Pool:
+    """The rows of a source."""
+
+    def __init__(
+        self,
+        source: Source,
+        data_dir: str | Path | None = None,
+        *,
+        on_error: str = "stop",
+        engine: Engine = local,
+        index: bool = True,
+        seed: int = 0,
+        limit: int = GENERATED_ROWS,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        self.source, self.advance = source, advance
+        self.engine = local if source.generated else engine
+        self.shards = shards_of(source, data_dir, on_error, index, seed, limit)
+        self.looked = Looked(tally=Tally(on_error))
+        """What was found by all tasks"""
+        self.count = -1
+        """How many rows there are; -1 until `number` has counted them"""
+
+    @property
+    def indexed(self) -> bool:
+        """Whether any row can be read without the others."""
+        return all(shard.indexed for shard in self.shards)
+
+    def first(self) -> RawRow | None:
+        """The first row; None when none can be read."""
+        for shard in self.shards:
+            row = next(raw_rows(shard.source, tally=Tally(shard.on_error), seed=shard.seed), None)
+            if row is not None:
+                return row
+        return None
+
+    def number(self) -> int:
+        """Count the rows, once."""
+        if self.count >= 0:
+            return self.count
+        starts, count = [], 0
+        for found in self.engine(count_rows, self.shards):
+            starts.append(count)
+            count += found.rows
+            self.looked.tally.counts += found.tally.counts
+            for name, first in found.tally.first.items():
+                self.looked.tally.first.setdefault(name, first)
+        self.shards = [replace(shard, start=start) for shard, start in zip(self.shards, starts, strict=True)]
+        self.count = count
+        return count
+
+    def look(self, numbers: Sequence[int] | None, count: bool = True, **what: Any) -> Iterator[Seen]:
+        """Rows that pass, in order. `count` adds what did not to `looked`."""
+        for found in self.engine(look, self._tasks(numbers, what)):
+            if isinstance(found, Seen):
+                yield found
+                continue
+            self.advance(found.rows)
+            if self.count >= 0 or not count:  # unreadable rows were counted by `number`
+                found.tally = Tally()
+            if count:
+                self.looked.add(found)
+
+    def _tasks(self, numbers: Sequence[int] | None, what: dict[str, Any]) -> list[Task]:
+        if numbers is None:
+            return [Task(shard, None, **what) for shard in self.shards]
+        tasks, at = [], 0
+        for n, shard in enumerate(self.shards):
+            last = n + 1 == len(self.shards)
+            end = len(numbers) if last else bisect_left(numbers, self.shards[n + 1].start, at)
+            step = ROWS_A_TASK if shard.indexed else max(end - at, 1)  # others are read from their beginning
+            tasks += [Task(shard, numbers[i : min(i + step, end)], **what) for i in range(at, end, step)]
+            at = end
+        return tasks
+
+    def blocks(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        """Lines just as they stand, with their newlines, many at a time. For indexed pools, in this process."""
+        at = 0
+        for n, shard in enumerate(self.shards):
+            last = n + 1 == len(self.shards)
+            end = len(numbers) if last else bisect_left(numbers, self.shards[n + 1].start, at)
+            own = numbers[at:end] if not shard.start else [number - shard.start for number in numbers[at:end]]
+            for i in range(0, len(own), ROWS_A_TASK):
+                some = own[i : i + ROWS_A_TASK]
+                yield from open_index(shard.path).blocks(some)
+                self.advance(len(some))
+            at = end
+
+    def waves(self, order: Order, first: int) -> Iterator[tuple[Sequence[int], bool]]:
+        """All rows in the order of their ranks, wave after wave; within a wave by number. The second is "the last".
+
+        A pool that must be read from its beginning comes in one wave.
+        """
+        count = self.number()
+        done: Sequence[int] = range(0)
+        size = first if self.indexed else count
+        while True:
+            size = min(max(size, 1), count)
+            found = order.lowest(count, size)
+            before = set(done)
+            new = found if not before else [number for number in found if number not in before]
+            yield new, size == count
+            if size == count:
+                return
+            done, size = found, size * 2
