@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from teachers.base import Completion, Request, estimated_tokens
-from teachers.http_errors import Again, Never, of_connection, of_status
+from teachers.http_errors import Again, Never, of_status
 from teachers.keys import Key
+from teachers.post import Post
 from teachers.replies import Reply, read
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class _Effort:
     sent: int = 0
     failed: int = 0
     put_off_s: float = 0.0
+    first: Again | None = None
     useless: int = 0
     usage: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
 
@@ -51,10 +53,9 @@ class Calls:
     """The event loop's side: sends requests, tries again, puts completions into `done`."""
 
     def __init__(self, teacher: ChatGPTTeacher) -> None:
-        import httpx2
         from tenacity import AsyncRetrying, retry_if_exception_type
 
-        self.teacher, self._response = teacher, httpx2.Response
+        self.teacher = teacher
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(Again), wait=_pause, stop=_enough, sleep=self._rest, reraise=True
         )
@@ -67,7 +68,7 @@ class Calls:
         self._places = asyncio.Semaphore(teacher.concurrency)
         teacher.ring.renew()
         self._tasks: set[asyncio.Task[Completion]] = set()
-        self._client = teacher.client()
+        self._post = Post(teacher)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chatgpt", daemon=True)
         self._thread.start()
@@ -113,13 +114,17 @@ class Calls:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.close()
+        await self._post.close()
 
     async def _complete(self, request: Request) -> Completion:
         """One request to its end: an answer, or a completion that carries the error."""
         effort, start = _Effort(), time.monotonic()
         try:
-            completion: Completion = await self._retrying.copy()(self._attempt, request, effort, self.teacher)
+            try:
+                completion = await self._attempt(request, effort, self.teacher)
+            except Again as error:  # most requests never need what follows
+                effort.first = error
+                completion = await self._retrying.copy()(self._attempt, request, effort, self.teacher)
         except (Again, Never) as error:
             text = self.teacher.scrub(str(error))
             fatal = error.fatal or (error.unreachable and not self.teacher.reached_before())
@@ -132,6 +137,9 @@ class Calls:
 
     async def _attempt(self, request: Request, effort: _Effort, teacher: ChatGPTTeacher) -> Completion:
         """One sending, in one of the places, with the key whose turn it is."""
+        if effort.first is not None:  # the first one was made already
+            error, effort.first = effort.first, None
+            raise error
         async with self._places:
             tokens = estimated_tokens(request) + request.max_tokens if teacher.ring.paced else 0
             key = await teacher.ring.place(tokens, self._sleep)
@@ -153,28 +161,19 @@ class Calls:
 
     async def _send(self, content: bytes, key: Key) -> Reply:
         """Post, and read what comes; raises Again or Never for everything that is no good answer."""
-        import openai
-
         teacher = self.teacher
-        headers = {"Content-Type": "application/json"}
-        if key.secret:
-            headers["Authorization"] = f"Bearer {key.secret}"
         try:
             async with asyncio.timeout(teacher.timeout_s):
-                reply = await self._client.post(
-                    "/chat/completions", cast_to=self._response, content=content, options={"headers": headers}
-                )
+                reply = await self._post(content, key)
         except TimeoutError:
             raise Again(f"no answer within {teacher.timeout_s:g} s (--timeout gives it more)") from None
-        except openai.APIStatusError as error:
-            verdict = of_status(error.status_code, error.response.headers, error.response.content)
+        if reply.status_code >= 400:
+            verdict = of_status(reply.status_code, reply.headers, reply.content)
             if isinstance(verdict, Never):
-                raise teacher.refusal(verdict, key) from None
+                raise teacher.refusal(verdict, key)
             if verdict.limited:
                 key.limited(verdict.wait_s)
-            raise verdict from None
-        except openai.APIConnectionError as error:
-            raise of_connection(teacher.base_url, error.__cause__) from None
+            raise verdict
         try:
             answer = read(reply.content, reply.headers.get("content-type", ""), teacher.base_url, teacher.name)
         except Never as page:

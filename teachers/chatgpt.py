@@ -121,21 +121,6 @@ class ChatGPTTeacher:
         if self._calls is not None:
             self._calls.wind_down()
 
-    def client(self) -> Any:
-        """The `openai` client over aiohttp: no retries of its own; no proxy in front of this machine."""
-        import httpx2
-        from openai import AsyncOpenAI, DefaultAioHttpClient
-
-        limits = httpx2.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
-        # The whole answer has `timeout_s` (see Calls); a limit on each read as well would only cost time.
-        timeout = httpx2.Timeout(None, connect=min(self.timeout_s, 20.0))
-        http = DefaultAioHttpClient(
-            limits=limits, timeout=timeout, follow_redirects=True, trust_env=not self.on_this_machine
-        )
-        return AsyncOpenAI(
-            api_key="none-needed", base_url=self.base_url, max_retries=0, timeout=timeout, http_client=http
-        )
-
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON of one request."""
         body: dict[str, Any] = {

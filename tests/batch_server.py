@@ -81,7 +81,8 @@ class BatchServer(FaultServer):
         lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
         if batch["end"] != "completed":
             lines = lines[: len(lines) // 2]
-        good_ones, bad_ones = [], []
+        good_ones: list[dict[str, Any]] = []
+        bad_ones: list[dict[str, Any]] = []
         for line in lines:
             outcome = self._line(line)
             if outcome is not None:

@@ -148,7 +148,11 @@ def test_reading_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_whoever_pauses_leaves_its_place() -> None:
     """20 requests of 40 meet a Retry-After of 0.5 s; with 4 places in flight they pause together, not in turns."""
-    with FaultServer(lambda n, attempt: "429" if n < 20 and attempt == 0 else None, retry_after="0.5") as server:
+
+    def plan(n: int, attempt: int) -> str | None:
+        return "429" if n < 20 and attempt == 0 else None
+
+    with FaultServer(plan, retry_after="0.5", delay_s=0.02) as server:
         start = time.monotonic()
         got = ask(server, 40, concurrency=4, api_key_env="KEYS,ANOTHER")
         took = time.monotonic() - start
