@@ -56,7 +56,7 @@ def _or_empty(reader: Reader, member: Place) -> Iterator[Row]:
     before, rows = member.tally.total, 0
     for row in reader(member):
         rows += 1
-        yield row
+        yield Row(row.line, row.value, row.raw, member.member)
     if not rows and member.tally.total == before:
         member.bad(1, "the member holds no rows")
 

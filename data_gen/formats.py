@@ -144,7 +144,8 @@ def _separated(delimiter: str) -> Reader:
 
 
 def _header(place: Place, head: list[str]) -> list[str]:
-    names = [name.strip() for name in head]
+    # A data frame writes its index as a column without a name.
+    names = [name.strip() or f"column_{n}" for n, name in enumerate(head, 1)] if any(head) else head
     if not writable(names):
         raise DataError(f"{place}, line 1: column names that are not UTF-8 (GBK? iconv -f gb18030 -t utf-8 converts)")
     if not all(names) or len(set(names)) < len(names):

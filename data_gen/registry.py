@@ -40,6 +40,7 @@ class RawRow(NamedTuple):
     path: Path
     line: int
     convert: Converter
+    member: str = ""
 
 
 def load_registry() -> dict[str, Source]:
@@ -152,9 +153,10 @@ def _file_rows(source: Source, paths: list[Path], tally: Tally) -> Iterator[RawR
         try:
             convert = _converter(file.converter or source.converter, source.columns, first.value)
         except DataError as error:
-            raise DataError(f"{path}, line {first.line}: {error}") from None
+            place = f"{path}, member {first.member}" if first.member else str(path)
+            raise DataError(f"{place}, line {first.line}: {error}") from None
         for row in chain([first], rows):
-            yield RawRow(next(numbers), row.value, row.raw, path, row.line, convert)
+            yield RawRow(next(numbers), row.value, row.raw, path, row.line, convert, row.member)
 
 
 def _converter(name: str, columns: Mapping[str, str], first: Any) -> Converter:
@@ -177,7 +179,7 @@ def records_of(source: Source, rows: Iterator[RawRow], tally: Tally) -> Iterator
         try:
             record = row.convert(row.value)
         except DataError as error:
-            tally.bad(row.path, row.line, str(error))
+            tally.bad(row.path, row.line, str(error), row.member)
             continue
         record.source = record.source or source.id
         yield row, record

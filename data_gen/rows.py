@@ -37,6 +37,8 @@ class Row(NamedTuple):
     line: int
     value: Any
     raw: bytes | None = None
+    member: str = ""
+    """The member of an archive that it stands in"""
 
 
 @dataclass

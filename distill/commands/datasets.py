@@ -124,20 +124,23 @@ def show(argv: list[str]) -> int:
 
 
 def add(argv: list[str]) -> int:
-    """Add a file of yours to the registry: writes ./sources/ID.yaml."""
+    """Add files of yours to the registry: writes ./sources/ID.yaml."""
     import re
 
     import yaml
 
-    from data_gen.registry import get_source, raw_rows, records_of
-    from data_gen.rows import Tally
     from data_gen.source_yaml import load_source
 
     parser = arguments("add", add.__doc__, "--columns", "--force")
-    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="files of one form")
     parser.add_argument("--id", required=True, help="its name from now on: letters, digits, - and _")
     parser.add_argument("--title", default="")
     parser.add_argument("--licence", default="LicenseRef-unclear", metavar="SPDX")
+    parser.add_argument("--language", default="zh")
+    parser.add_argument(
+        "--converter", default="", metavar="NAME", help="how rows are read, such as sharegpt or guanaco"
+    )
+    parser.add_argument("--at", default="", metavar="KEY", help="where the rows are, in a JSON file that is one object")
     args = parser.parse(argv)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", args.id):
         raise DataError(f"--id {args.id!r}: an id is made of letters, digits, - and _")
@@ -145,32 +148,56 @@ def add(argv: list[str]) -> int:
     if out.exists() and not args.force:
         raise DataError(f"{out} exists already; choose another --id or add --force to replace it")
     columns = parse_columns(args.columns)
-    path = Path(args.path).expanduser()
-    source = get_source(str(path) if "/" in str(path) else f"./{path}", columns)
-    row, record = next(records_of(source, raw_rows(source, None, Tally()), Tally()))
-    inside = path.absolute().is_relative_to(Path.cwd())
+    if columns and args.converter:
+        raise DataError("--columns say how rows are read, and so does --converter: give one of them")
     values: dict[str, Any] = {
         "id": args.id,
         "title": args.title or args.id,
-        "converter": "columns" if columns else row.convert.__name__,
+        "converter": "columns" if columns else args.converter or "auto",
         **({"columns": columns} if columns else {}),
-        "fields": list(row.value) if isinstance(row.value, dict) else [],
-        "files": [
-            {"name": path.name, "path": str(path.absolute().relative_to(Path.cwd()) if inside else path.absolute())}
-        ],
+        "files": [_file_entry(Path(path).expanduser().absolute(), args.at) for path in args.paths],
+        "language": args.language,
         "licence": {"spdx": args.licence},
         "verified": False,
     }
+    made = not out.parent.is_dir()
     out.parent.mkdir(exist_ok=True)
     part = out.with_name(out.name + ".part")
-    part.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
     try:
-        load_source(part)
+        part.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        forms, said = _first_records(load_source(part))
+        if values["converter"] == "auto" and len(forms) == 1:  # what was recognised stays so
+            values["converter"] = forms.pop()
+            part.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
         os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)
-    print(f"wrote {out}; its first record: {record.instruction[:40]!r} -> {record.output[:40]!r}")
+        if made and not any(out.parent.iterdir()):
+            out.parent.rmdir()
+    print(f"wrote {out}; {said}")
     return 0
+
+
+def _file_entry(path: Path, at: str) -> dict[str, str]:
+    inside = path.is_relative_to(Path.cwd())
+    entry = {"name": path.name, "path": str(path.relative_to(Path.cwd()) if inside else path)}
+    return entry | ({"at": at} if at else {})
+
+
+def _first_records(source: Any) -> tuple[set[str], str]:
+    """How each file is read and its first record, so that a wrong mapping is seen before the YAML is there."""
+    from dataclasses import replace
+
+    from data_gen.registry import raw_rows, records_of
+    from data_gen.rows import Tally
+
+    forms, firsts = set(), []
+    for file in source.files:
+        rows = raw_rows(replace(source, files=[file]), None, Tally())
+        row, record = next(records_of(source, rows, Tally()))
+        forms.add(form := "columns" if source.columns else row.convert.__name__)
+        firsts.append(f"{file.name} ({form}) begins {record.instruction[:40]!r} -> {record.output[:40]!r}")
+    return forms, "; ".join(firsts)
 
 
 def card(argv: list[str]) -> int:

@@ -56,6 +56,8 @@ def _check_file(source: Any, data_dir: str | None, bar: Any) -> tuple[str, str, 
     try:
         path = locate(source, file, data_dir)
     except DataError as error:
+        if not source.yaml:  # a path, mistyped
+            raise
         missing = str(error) if file.path else f"missing; to get it: {how_to_get(source, file)}"
         return file.name, "", [missing]
     place = str(path) + (f", member {file.name}" if file.archive and path.name == Path(file.archive).name else "")

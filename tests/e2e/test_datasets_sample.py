@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,12 @@ def folder(tmp_path: Path) -> Path:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "in.jsonl").write_text(text, encoding="utf-8")
     (tmp_path / "my.csv").write_text("题目,材料,答案\n问,物,答\n再问,,又答\n", encoding="utf-8")
+    (tmp_path / "nan.jsonl").write_text('{"instruction": "问", "output": "答"}\n{"instruction": NaN, "output": ""}\n')
+    (tmp_path / "null.jsonl").write_text(
+        '{"instruction": "问", "output": null}\n{"instruction": "问", "output": "答"}\n'
+    )
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
     return tmp_path
 
 
@@ -109,7 +116,30 @@ def test_registry_ls_show_check_stats(folder: Path) -> None:
     assert "7 unreadable rows, 6 are known" in said
     stats = json.loads(run(folder, "datasets", "stats", "./in.jsonl", "--json"))
     assert (stats["rows"], stats["duplicates"]) == (100, 0)
-    assert "█" in run(folder, "datasets", "stats", "./in.jsonl")
+    assert "█" in run(folder, "datasets", "stats", "./in.jsonl", "--svg", "in.svg")
+    assert (folder / "in.svg").read_text(encoding="utf-8").startswith("<svg ")
+    skipped = json.loads(run(folder, "datasets", "stats", "./null.jsonl", "--on-error", "skip", "--json"))
+    assert (skipped["rows"], skipped["unreadable"]) == (1, 1)
+
+
+def test_check_tells_of_every_file(folder: Path) -> None:
+    write_raw(folder / "data", "coig", rows=2)
+    (folder / "data/coig/exam_instructions.jsonl").unlink()
+    (folder / "data/coig/leetcode_instructions.jsonl").write_bytes(b"[" * 9)
+    write_raw(folder / "data", "luotuo")
+    said = run_check(folder, "coig")
+    assert "missing; to get it: download https://huggingface.co/datasets/BAAI/COIG/resolve/9f25758" in said
+    assert "leetcode_instructions.jsonl: 0 rows" in said
+    assert "2 rows, expected 67,798" in said
+    said = run_check(folder, "luotuo")
+    assert re.search(r"is not the file it should be: its git blob is [0-9a-f]{40}, expected 4616e8d6", said)
+    write_raw(folder / "data", "moss")
+    said = run(folder, "datasets", "check", "moss")
+    assert "moss-003-sft-no-tools.jsonl.zip, member moss-003-sft-no-tools.jsonl: 2 rows" in said
+    write_raw(folder / "data", "pclue")
+    said = run_check(folder, "pclue")
+    assert "18 rows in all files, expected 1,200,705" in said
+    assert "keep it out of training or decontaminate" in said
 
 
 def run_check(folder: Path, name: str) -> str:
@@ -128,6 +158,12 @@ def test_add_a_file_then_use_it_by_name(folder: Path) -> None:
     assert [row["source"] for row in lines(folder / "out.jsonl")] == ["mine", "mine"]
     run(folder, "datasets", "add", "in.jsonl", "--id", "in")
     assert json.loads(run(folder, "datasets", "show", "in", "--json"))["converter"] == "alpaca"
+    story = {"source": "race", "story": "故事。", "questions": ["谁？"], "answers": ["他"]}
+    (folder / "coqa.json").write_text(json.dumps({"version": "1.0", "data": [story]}))
+    said = run(folder, "datasets", "add", "coqa.json", "--id", "stories", "--at", "data", "--licence", "CC0-1.0")
+    assert "coqa.json (coqa) begins '谁？' -> '他'" in said
+    assert "1 rows" in run(folder, "datasets", "check", "stories")
+    run(folder, "datasets", "add", "in.jsonl", "my.csv", "--id", "wrong", "--converter", "alpaca", code=2)
     again = run(folder, "datasets", "add", "my.csv", "--id", "mine", "--columns", columns, code=2)
     assert "sources/mine.yaml exists already" in again
 
@@ -153,6 +189,16 @@ FAULTS: list[tuple[tuple[str, ...], str]] = [
     (("datasets", "card", "demoo"), "(did you mean 'demo'?)"),
     (("datasets", "add", "my.csv", "--id", "a b", "--columns", "output=答案"), "letters, digits"),
     (("datasets", "add", "my.csv", "--id", "mine"), "--columns"),
+    (("datasets", "add", "my.csv", "--id", "mine", "--columns", "output=答"), "no field '答'"),
+    (("datasets", "add", "in.jsonl", "--id", "mine", "--converter", "alpacca"), "(did you mean 'alpaca'?)"),
+    (("datasets", "add", "in.jsonl", "--id", "mine", "--at", "data"), "no list of rows at 'data', found instruction"),
+    (("datasets", "check", "none.jsonl"), "no file none.jsonl"),
+    (("datasets", "fetch", "curiculum"), "(did you mean 'curriculum'?)"),
+    (("datasets", "stats", "./in.jsonl", "--svg", "my.csv"), "my.csv exists already"),
+    (("datasets", "stats", "./nan.jsonl"), "nan.jsonl, line 2: NaN is no JSON"),
+    (("datasets", "stats", "./null.jsonl"), "null.jsonl, line 1: field 'output' is null"),
+    (("datasets", "stats", "./empty.jsonl"), "empty.jsonl, line 1: the file is empty"),
+    (("datasets", "stats", "./cut.zip"), "cut.zip is damaged or cut off"),
 ]
 
 

@@ -21,7 +21,7 @@ from data_gen.records import DataError
 from data_gen.rows import Tally, line_writer
 
 ROWS = [
-    {"instruction": "你好", "output": "第一行\u2028同一行"},
+    {"instruction": "你好", "output": "第一行\u2028同一行\u0085也是"},
     {"instruction": 'a "quoted", cell', "output": "两\n行"},
     {"instruction": "\ufeff中间的BOM", "output": "🐪"},
 ]
@@ -89,6 +89,13 @@ def test_csv_with_bom_and_either_line_end(tmp_path: Path, ending: str) -> None:
     found = list(read_rows(path))
     assert [row.value for row in found] == [{"标题": "甲", "答案": "乙\n丙"}, {"标题": "丁", "答案": "戊"}]
     assert found[0].line == 2
+
+
+def test_the_index_of_a_data_frame_is_a_column_like_others(tmp_path: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"题目": ["甲"], "答案": [None]}).to_csv(tmp_path / "rows.csv")
+    assert values(tmp_path / "rows.csv") == [{"column_1": "0", "题目": "甲", "答案": ""}]
 
 
 def test_text_has_a_row_a_line(tmp_path: Path) -> None:
