@@ -6,15 +6,14 @@ line, give their answers on stdout.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TextIO
 
 from data_gen.records import Record
 from distill.commands.arguments import Arguments
 from distill.errors import DistillError
+from distill.model_folders import model_folder, trained_template
 
 HELP = "/reset forgets the conversation, /exit (or Ctrl-D) ends it, Ctrl-C breaks an answer off"
 
@@ -28,9 +27,7 @@ def main(argv: list[str]) -> int:
     from teachers.panda import PandaTeacher
 
     quiet_transformers()
-    path = args.model
-    if (Path(path) / "student" / "config.json").is_file():
-        path = str(Path(path) / "student")
+    path = model_folder(args.model)
     speaker = PandaTeacher(path)
     name = args.template if args.template != "auto" else template_of(path, speaker.tokenizer)
     chat = Chat(
@@ -57,16 +54,8 @@ def _parser() -> Arguments:
 
 
 def template_of(path: str, tokenizer: Any) -> str:
-    """The template a folder was trained with: by its minituo.json, its run's template.txt, its tokenizer, or qa."""
-    told = Path(path) / "minituo.json"
-    if told.is_file():
-        name = json.loads(told.read_text(encoding="utf-8")).get("template")
-        if name:
-            return str(name)
-    run = Path(path).parent / "template.txt"
-    if Path(path).name == "student" and run.is_file():
-        return run.read_text(encoding="utf-8").strip()
-    return "tokenizer" if tokenizer.chat_template else "qa"
+    """The template a folder was trained with; when it does not say, the tokenizer's own, or qa."""
+    return trained_template(path) or ("tokenizer" if tokenizer.chat_template else "qa")
 
 
 class Chat:

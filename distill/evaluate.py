@@ -30,6 +30,7 @@ from data_gen.records import DataError, Record, read_records
 from data_gen.templates import Template, get_template
 from distill.errors import DistillError
 from distill.files import write_whole
+from distill.model_folders import model_folder, trained_template
 from distill.quiet import quiet_transformers
 
 
@@ -153,19 +154,13 @@ def load_model(path: str) -> tuple[Any, Any]:
     """(model, tokenizer) of a folder, a run folder or a hub id, on the accelerator if there is one."""
     from teachers.panda import PandaTeacher
 
-    run = Path(path) / "student"
-    teacher = PandaTeacher(str(run) if run.is_dir() else path)
+    teacher = PandaTeacher(model_folder(path))
     return teacher.model, teacher.tokenizer
 
 
 def template_of(path: str) -> str:
     """The template a model was trained with, as its folder says; `qa` when it does not."""
-    folder = Path(path)
-    for place in (folder / "template.txt", folder.parent / "template.txt"):
-        if place.is_file():
-            return place.read_text(encoding="utf-8").strip()
-    card = folder / "minituo.json"
-    return orjson.loads(card.read_bytes()).get("template") or "qa" if card.is_file() else "qa"
+    return trained_template(path) or "qa"
 
 
 def main(argv: list[str]) -> int:

@@ -124,6 +124,10 @@ class SignalTeacher(Protocol):
     def width(self) -> int:
         """Numbers a hidden state"""
 
+    @property
+    def context(self) -> int | None:
+        """The longest row that it reads, in its own tokens; None when there is no such length"""
+
     def to(self, device: Any) -> Any: ...
 
     def signal(

@@ -44,6 +44,9 @@ def _check_hub_id(path: str) -> None:
         raise TeacherError(f"no folder {path}{nearest(Path(path).name, names)}")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
         raise TeacherError(f"{path!r} is neither a folder nor a hub id such as Qwen/Qwen2.5-7B; check the spelling")
+    if "/" not in path:  # the hub's few ids without an owner have one now: openai-community/gpt2
+        names = ["embedded", *sorted(p.name for p in Path().iterdir() if p.is_dir())[:20]]
+        raise TeacherError(f"no folder {path}{nearest(path, names)}; a hub id has a slash, as Qwen/Qwen2.5-7B")
 
 
 def read_tokenizer(path: str) -> Any:

@@ -100,6 +100,11 @@ class PandaTeacher:
         return self._shape.hidden_size
 
     @property
+    def context(self) -> int | None:
+        """The longest text it reads, in tokens, where its config says one."""
+        return getattr(self._shape, "max_position_embeddings", None)
+
+    @property
     def _shape(self) -> Any:
         if self._model is not None:
             return self._model.config
@@ -182,7 +187,7 @@ class PandaTeacher:
     def _job(self, request: Request) -> generation.Job | Completion:
         prompt = request.prompt if request.prompt is not None else self._render(request.messages)
         ids = self.encode(prompt) or [min(self.ends, default=0)]
-        context = getattr(self.model.config, "max_position_embeddings", None)
+        context = self.context
         room = context - len(ids) if context else request.max_tokens
         if room < 1:
             error = f"the prompt has {len(ids)} tokens, more than fit into {self.name}'s context of {context}"

@@ -103,7 +103,7 @@ def test_options_of_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["{run}/student", "-o", "x", "--template", "alpacca"], "did you mean 'alpaca'"),
         (["{run}/student", "-o", "x", "--scores", "none.json"], "no file none.json"),
         (["{run}/student", "-o", "x", "--scores", "{run}/template.txt"], "not valid JSON"),
-        (["{run}/checkpoints", "-o", "x"], "no config.json|cannot load a tokenizer"),
+        (["{run}/checkpoints", "-o", "x"], "no config.json|holds no tokenizer"),
     ],
 )
 def test_export_says_what_is_wrong(

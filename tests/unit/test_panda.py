@@ -66,10 +66,10 @@ def test_greedy_equals_transformers_row_by_row(folders: dict[str, Path], kind: s
 def test_its_shape_is_known_before_its_weights(folders: dict[str, Path], kind: str) -> None:
     """What projectors are built from, whatever the architecture calls it."""
     teacher = PandaTeacher(str(folders[kind]))
-    assert (teacher.layers, teacher.width) == (2, 32)
+    assert (teacher.layers, teacher.width, teacher.context) == (2, 32, 512)
     assert teacher._model is None
     assert teacher.model is not None
-    assert (teacher.layers, teacher.width) == (2, 32)
+    assert (teacher.layers, teacher.width, teacher.context) == (2, 32, 512)
     (folders[kind] / "config.json").rename(folders[kind] / "away")
     try:
         broken = PandaTeacher.__new__(PandaTeacher)
@@ -321,6 +321,8 @@ def test_folders_that_are_no_teachers_are_refused(folders: dict[str, Path], tmp_
         PandaTeacher(str(tmp_path))
     with pytest.raises(TeacherError, match="neither a folder nor a hub id"):
         PandaTeacher("what is this?")
+    with pytest.raises(TeacherError, match=r"no folder embeded \(did you mean 'embedded'\?\); a hub id has a slash"):
+        PandaTeacher("embeded")
     with pytest.raises(TeacherError, match="unknown dtype 'int8'"):
         PandaTeacher(str(folders["gpt2"]), dtype="int8")
 

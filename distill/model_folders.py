@@ -1,0 +1,47 @@
+"""Where a model lies that a user names, and which prompt template it was trained with.
+
+A run folder of `distill fit` holds its model in `student/` and the template's name beside it; an exported folder holds
+the model itself and says the template in `minituo.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from distill.errors import DistillError
+
+
+def model_folder(path: str) -> str:
+    """What to load: a run's `student/`, anything else as it is named.
+
+    Raises DistillError for a run that has no student yet and for a checkpoint.
+    """
+    folder = Path(path)
+    if (folder / "student" / "config.json").is_file():
+        return str(folder / "student")
+    if (folder / "recipe.yaml").is_file() and not (folder / "config.json").is_file():
+        raise DistillError(
+            f"{path} has no student/ yet: let its training end, or make a folder of a checkpoint: "
+            f"distill export {folder / 'checkpoints' / 'last.ckpt'} -o FOLDER"
+        )
+    if folder.suffix == ".ckpt" and folder.is_file():
+        raise DistillError(f"{path} is a checkpoint; make a folder of it first: distill export {path} -o FOLDER")
+    return path
+
+
+def trained_template(path: str) -> str | None:
+    """The template's name as the folder (or the run around it) says it; None when it does not."""
+    folder = Path(path)
+    for place in (folder, folder.parent) if folder.name == "student" else (folder,):
+        file = place / "template.txt"
+        if file.is_file():
+            return file.read_text(encoding="utf-8").strip() or None
+    card = folder / "minituo.json"
+    if not card.is_file():
+        return None
+    try:
+        told = json.loads(card.read_text(encoding="utf-8"))
+        return told.get("template") or None
+    except (ValueError, AttributeError):
+        raise DistillError(f"{card} is damaged; write it again or name a --template") from None
