@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,57 @@ def test_a_source_of_the_user_counts_and_wins(tmp_path: Path) -> None:
     assert load_registry()["coig"].title == "My COIG"
 
 
+def test_files_of_the_user_in_every_way(tmp_path: Path) -> None:
+    """What docs/datasets.md shows of a YAML of one's own."""
+    row = {"instruction": "问", "output": "答"}
+    lines = json.dumps(row) + "\n"
+    Path("raw").mkdir()
+    Path("raw/a.csv").write_text("instruction,output\n问,答\n")
+    with zipfile.ZipFile("raw/all.zip", "w") as archive:
+        archive.writestr("a.jsonl", lines * 2)
+        archive.writestr("b.jsonl", lines)
+    Path("raw/squad.json").write_text(json.dumps({"version": 1, "data": [row]}))
+    files: list[dict[str, Any]] = [
+        {"path": "raw/a.csv"},
+        {"path": "raw/all.zip"},
+        {"path": "raw/all.zip", "archive": "all.zip", "name": "b.jsonl"},
+        {"path": "raw/squad.json", "at": "data"},
+        {"name": "c.jsonl", "url": "https://example.org/c.jsonl"},
+    ]
+    shown("sources/mine.yaml", converter=None, files=files)
+    with pytest.raises(DataError, match=r"needs c.jsonl: 'distill datasets fetch mine' does, or: download https://exa"):
+        list(open_source("mine"))
+    Path("data/mine").mkdir(parents=True)
+    Path("data/mine/c.jsonl").write_text(lines)
+    assert [len(list(raw_rows(replace(get_source("mine"), files=[f])))) for f in get_source("mine").files] == [
+        1,
+        3,
+        1,
+        1,
+        1,
+    ]
+    assert {(record.instruction, record.output) for record in open_source("mine")} == {("问", "答")}
+    Path("raw/a.csv").write_text("题目,答案\n问,答\n")
+    shown("sources/mine.yaml", converter=None, columns={"instruction": "题目", "output": "答案"}, files=files[:1])
+    assert [record.output for record in open_source("mine")] == ["答"]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_packed_files_are_found_and_their_digest_is_that_of_the_content(tmp_path: Path, ending: str) -> None:
+    import pyarrow as pa
+
+    content = b'{"instruction": "q", "output": "a"}\n' * 9
+    shown("sources/mine.yaml", files=[{"name": "a.jsonl", "sha256": hashlib.sha256(content).hexdigest()}])
+    Path("data/mine").mkdir(parents=True)
+    with pa.CompressedOutputStream(f"data/mine/a.jsonl{ending}", "gzip" if ending == ".gz" else "zstd") as file:
+        file.write(content)
+    source = get_source("mine")
+    path = locate(source, source.files[0])
+    assert path.name == f"a.jsonl{ending}"
+    assert check_digest(source.files[0], path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(list(open_source("mine"))) == 9
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"licens": "MIT"}, r"mine.yaml: unknown key 'licens' \(did you mean 'licence'\?\)"),
     "no title": ({"title": None}, r"mine.yaml: .*title.* is missing"),
@@ -221,6 +274,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "files": ({"files": "a.jsonl"}, "'files' must be a list"),
     "converter": ({"converter": "alpacca"}, r"unknown converter 'alpacca' \(did you mean 'alpaca'\?\)"),
     "format": ({"files": [{"name": "a", "format": "jsonlines"}]}, r"unknown format 'jsonlines' .*'jsonl'"),
+    "place": ({"files": [{"name": "../a.jsonl"}]}, "'../a.jsonl' must be a name inside of the source's folder"),
     "nothing": ({"files": []}, "either 'files' or 'generated: true'"),
     "columns": ({"converter": "columns", "columns": {"ouput": "a"}}, "no 'ouput'.*'output'"),
 }
