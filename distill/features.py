@@ -5,14 +5,16 @@ With unequal tokenizers only positions where both sides have said the same bytes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.errors import DistillError
+from distill.relations import PARTS, RELATIONS, Grid
 from teachers.base import nearest
 
 
@@ -27,7 +29,15 @@ def cosine(student: Tensor, teacher: Tensor) -> Tensor:
     return 1 - functional.cosine_similarity(student, teacher, dim=-1)
 
 
-FEATURE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cosine": cosine}
+def pkd(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance of the two directions, `(tokens,)` (PKD, 1908.09355): twice `cosine`, without a projector."""
+    return (functional.normalize(student, dim=-1) - functional.normalize(teacher, dim=-1)).square().sum(-1)
+
+
+TOKEN_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cosine": cosine, "pkd": pkd}
+FEATURE_LOSSES = [*TOKEN_LOSSES, *RELATIONS]
+PROJECTED = {"mse", "cosine"}
+"""Losses with a projector between equal widths, too; the others of TOKEN_LOSSES have one where widths differ"""
 
 
 @dataclass
@@ -35,7 +45,8 @@ class FeatureTerm:
     """One pair of layers, or a whole map of them, as a recipe names it."""
 
     loss: str = "mse"
-    """mse or cosine"""
+    """Token by token: mse, cosine, pkd. Between the tokens of a row, whatever the widths: gram, nst, value_relation,
+    attention_kl, attention_mse"""
     weight: float = 1.0
     """Factor in the sum; shared by the pairs of a map"""
     layers: str = "last"
@@ -70,25 +81,56 @@ class FeatureLoss(nn.Module):
         for term in terms:
             if term.loss not in FEATURE_LOSSES:
                 raise DistillError(f"unknown feature loss {term.loss!r}{nearest(term.loss, FEATURE_LOSSES)}")
+            if term.weight < 0:
+                raise DistillError(f"feature loss {term.loss}: weight must be at least 0, got {term.weight}")
             pairs = layer_pairs(term.layers, student_layers, teacher_layers)
             for student_layer, teacher_layer in pairs:
+                if term.loss in PARTS and not (student_layer and teacher_layer):
+                    raise DistillError(f"feature loss {term.loss}: layer 0 is the embedding, which has no attention")
                 self.parts.append((term.loss, term.weight / len(pairs), student_layer, teacher_layer))
-                self.projectors.append(nn.Linear(widths[0], widths[1]))
+                self.projectors.append(_projector(term.loss, widths))
 
     @property
-    def student_layers(self) -> list[int]:
-        """Student layers that are looked at."""
-        return sorted({s for _, _, s, _ in self.parts})
+    def student_layers(self) -> list[Any]:
+        """Student layers that are looked at, named as teachers.hidden.CatchLayers takes them."""
+        return _names((loss, s) for loss, _, s, _ in self.parts)
 
     @property
-    def teacher_layers(self) -> list[int]:
-        """Teacher layers that are looked at."""
-        return sorted({t for _, _, _, t in self.parts})
+    def teacher_layers(self) -> list[Any]:
+        """Teacher layers that are looked at, named in the same way."""
+        return _names((loss, t) for loss, _, _, t in self.parts)
 
-    def forward(self, student: dict[int, Tensor], teacher: dict[int, Tensor]) -> Tensor:
-        """Value a token `(tokens,)` from `{layer: (tokens, width)}` of both sides at the same positions."""
+    def forward(self, student: Mapping[Any, Tensor], teacher: Mapping[Any, Tensor], at: Tensor | None = None) -> Tensor:
+        """Value a token `(tokens,)` from `{layer: (tokens, width)}` of both sides at the same positions.
+
+        `at` (tokens, 2) tells the row of each token and its position there, for losses that look at the tokens of a row
+        together; None: all tokens are of one row, in order.
+        """
         total: Tensor | None = None
+        grid: Grid | None = None
         for (loss, weight, s, t), projector in zip(self.parts, self.projectors, strict=True):
-            value = weight * FEATURE_LOSSES[loss](projector(student[s]).float(), teacher[t].float())
-            total = value if total is None else total + value
+            ours = [student[name] for name in _needs(loss, s)]
+            theirs = [teacher[name].float() for name in _needs(loss, t)]
+            if loss in TOKEN_LOSSES:
+                value = TOKEN_LOSSES[loss](projector(ours[0]).float(), theirs[0])
+            else:
+                grid = grid or Grid(len(theirs[0]), at, theirs[0].device)
+                value = RELATIONS[loss]([side.float() for side in ours], theirs, grid)
+            total = weight * value if total is None else total + weight * value
         return total if total is not None else torch.zeros(())
+
+
+def _needs(loss: str, layer: int) -> list[int | str]:
+    """Names of what a loss looks at in a layer: the layer's number, or parts of its attention."""
+    return [f"{part}:{layer}" for part in PARTS[loss]] if loss in PARTS else [layer]
+
+
+def _names(pairs: Iterable[tuple[str, int]]) -> list[int | str]:
+    found = {name: layer for loss, layer in pairs for name in _needs(loss, layer)}
+    return sorted(found, key=lambda name: (isinstance(name, str), found[name], str(name)))
+
+
+def _projector(loss: str, widths: tuple[int, int]) -> nn.Module:
+    if loss in PROJECTED or (loss in TOKEN_LOSSES and widths[0] != widths[1]):
+        return nn.Linear(*widths)
+    return nn.Identity()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -95,14 +95,15 @@ class DenseSignal:
     """A local teacher's supervision for one batch: logits are formed from it chunk by chunk.
 
     `hidden` (tokens, width) are the final hidden states at the positions asked for; `weight` (vocab, width) and
-    `bias` (vocab) are the output embedding; `layers` maps a layer's number to its hidden states (places, width).
+    `bias` (vocab) are the output embedding; `layers` maps a layer's number to its hidden states (places, width),
+    the name of a part of its attention (teachers.hidden) to that part (places, heads, d).
     """
 
     vocab_id: str
     hidden: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor | None = None
-    layers: dict[int, torch.Tensor] = field(default_factory=dict)
+    layers: dict[Any, torch.Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -135,7 +136,7 @@ class SignalTeacher(Protocol):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         positions: torch.Tensor,
-        layers: list[int],
+        layers: Sequence[int | str],
         layer_positions: torch.Tensor | None = None,
     ) -> DenseSignal:
         """What it says at flat `positions` of the padded (rows, length) input; hidden states of `layers` at

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from teachers import generation
 from teachers.base import Completion, DenseSignal, Request, TeacherError, vocabulary_id
-from teachers.hidden import CatchLayers
+from teachers.hidden import CatchLayers, layer_number
 from teachers.loading import check_ids, check_source, first_line, read_tokenizer
 from teachers.text import TokenText
 
@@ -234,15 +234,15 @@ class PandaTeacher:
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         positions: torch.Tensor,
-        layers: list[int],
+        layers: Sequence[int | str],
         layer_positions: torch.Tensor | None = None,
     ) -> DenseSignal:
         """Final hidden states, after the last norm, at flat `positions` of the (batch, length) input.
 
         Those of `layers` are given at `layer_positions`, by default the same; they are numbered as transformers numbers
-        `hidden_states`: 0 the embeddings, k the output of block k, the last one after the norm. Padding may stand on
-        either side. Rows of the output embedding beyond the tokenizer's entries, which some checkpoints have, are left
-        out.
+        `hidden_states`: 0 the embeddings, k the output of block k, the last one after the norm; `value:k` and the like
+        are parts of a block's attention (teachers.hidden). Padding may stand on either side. Rows of the output
+        embedding beyond the tokenizer's entries, which some checkpoints have, are left out.
         """
         import torch
 
@@ -270,7 +270,7 @@ class PandaTeacher:
             layers={k: final[there] if k == last else caught.states[k] for k in layers},
         )
 
-    def _check_signal(self, length: int, layers: list[int]) -> None:
+    def _check_signal(self, length: int, layers: Sequence[int | str]) -> None:
         config = self.model.config
         context, depth = getattr(config, "max_position_embeddings", None), config.num_hidden_layers
         if context and length > context:
@@ -278,7 +278,7 @@ class PandaTeacher:
                 f"{self.name} reads {context} tokens at most, a text has {length}; lower data.max_length or take a "
                 "teacher with a longer context"
             )
-        wrong = [k for k in layers if not 0 <= k <= depth]
+        wrong = [k for k in layers if not 0 <= layer_number(k) <= depth]
         if wrong:
             raise TeacherError(f"{self.name} has no layer {wrong[0]}; it has 0 (embeddings) to {depth}")
         for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
