@@ -20,6 +20,7 @@ from data_gen.rows import PACKED_RATIO, UNPACKED_LIMIT, Place, Row, Tally, open_
 Reader = Callable[[Place], Iterator[Row]]
 Members = Iterator[tuple[str, Callable[[], IO[bytes]]]]
 ENDINGS = {".tar": "tar", ".tgz": "tar", ".tar.gz": "tar", ".tar.zst": "tar", ".tar.bz2": "tar", ".zip": "zip"}
+UNZIPPED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 
 
 def archive_kind(name: str) -> str:
@@ -45,7 +46,7 @@ def archive_rows(
             if reader is not None:
                 found = True
                 yield from _or_empty(reader, Place(path, tally, lambda stream=stream: stream, name, at))  # type: ignore[misc]
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path} is damaged or cut off ({error}); download it again") from None
     if not found:
         raise DataError(f"{path} has no member {wanted!r}" if wanted else f"{path} has no member that holds rows")
@@ -86,6 +87,8 @@ def _zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -
     name = f"{path}, member {member.filename}"
     if member.flag_bits & 1:
         raise DataError(f"{name} has a password; unpack it first")
+    if member.compress_type not in UNZIPPED:
+        raise DataError(f"{name} is packed in a way that is not read here; unpack it first")
     if member.file_size > max(UNPACKED_LIMIT, PACKED_RATIO * member.compress_size):
         raise DataError(f"{name} unpacks to {member.file_size:,} bytes, which no text does; it is not read")
     return unpacked(archive.open(member), member.file_size, name)

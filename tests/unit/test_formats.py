@@ -326,6 +326,19 @@ def test_a_zip_is_read_where_it_lies(tmp_path: Path) -> None:
     assert not (tmp_path.parent.parent / "escape.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "why"), [(6, 1, "has a password"), (8, 93, "packed in a way that is not read")]
+)
+def test_a_zip_that_is_closed_to_us(tmp_path: Path, field: int, value: int, why: str) -> None:
+    path = zipped(tmp_path / "a.zip", {"a.jsonl": b'{"n": 1}\n'})
+    content = bytearray(path.read_bytes())
+    for mark, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):  # the member's own header and the directory's
+        content[content.index(mark) + field + shift] = value
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"a.zip, member a.jsonl {why}.*unpack it first"):
+        values(path)
+
+
 def test_what_unpacks_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "UNPACKED_LIMIT", 1 << 16)
     monkeypatch.setattr(archives, "UNPACKED_LIMIT", 1 << 16)
