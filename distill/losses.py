@@ -233,8 +233,6 @@ class LossTerm:
                 f"loss {self.name!r} at temperature {temperature} needs one vocabulary on both sides; "
                 "with unequal tokenizers use forward_kl at temperature 1 (the likelihood of sets of entries)"
             )
-        if self.confidence:
-            raise DistillError("confidence needs one vocabulary on both sides; leave it out with unequal tokenizers")
 
 
 def number(setting: float | Ramp) -> float:
