@@ -66,6 +66,7 @@ def budget_of(args: argparse.Namespace, teacher: Any) -> Budget:
     local = getattr(teacher, "local", False)
     if local and (args.budget is not None or args.budget_tokens is not None):
         raise DataError(f"teacher {args.teacher!r} runs on this machine and costs nothing; leave out --budget")
+    Budget(None, args.budget, args.budget_tokens)  # says what is wrong with the numbers
     price = None if local else price_of(teacher.name, args.prices)
     if price is None and args.budget is not None:
         raise missing(teacher.name, args.prices)

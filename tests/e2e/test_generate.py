@@ -121,31 +121,50 @@ def test_two_runs_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert_all_good(50)
 
 
-@pytest.mark.parametrize("plan", ["each once", "mixed"])
-def test_passing_faults_leave_no_trace(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("teachers.calls.LONGEST_PAUSE_S", 0.1)
+def test_every_row_failing_once_is_good_within_5_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faults = ["500", "429", "cut", "drop", "empty", "503"]
+    took = []
+    for go in range(2):  # the machine may be busy once
+        folder = tmp_path / str(go)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        questions(300)
+        start = time.monotonic()
+        with FaultServer(lambda n, k: faults[n % 6] if k == 0 else None, delay_s=0.05, retry_after="1") as server:
+            assert main(arguments(server, "--concurrency", "64")) == 0
+        took.append(time.monotonic() - start)
+        assert_all_good(300)
+        assert (server.faults.total(), server.too_early, server.most_in_flight <= 64) == (300, 0, True)
+        assert len(rows("out.jsonl.journal")) == 300
+        if took[-1] <= 5:
+            break
+    assert min(took) <= 5
 
-    def once(number: int, attempt: int) -> str | None:
-        return faults[number % 6] if attempt == 0 else None
+
+def test_mixed_faults_leave_no_trace() -> None:
+    """3 % each of everything that passes, first tries and later ones alike, and answers that break off."""
+    kinds = ["429", "500", "hang", "drop", "cut", "empty", "length", "html", "503"]
 
     def mixed(number: int, attempt: int) -> str | None:
-        draw = random.Random(f"{number}:{attempt}").random()
-        return None if draw > 0.4 or attempt > 3 else (["hang"] + faults * 3)[int(draw / 0.4 * 19)]
+        draw = int(random.Random(f"{number}:{attempt}").random() / 0.03)
+        fault = kinds[draw] if draw < len(kinds) else None
+        return None if fault == "length" and attempt else fault
 
-    questions(100)
-    with FaultServer(once if plan == "each once" else mixed, retry_after="0.1") as server:
-        assert main(arguments(server, "--timeout", "0.5", "--concurrency", "32")) == 0
-    assert_all_good(100)
-    assert server.faults.total() >= (100 if plan == "each once" else 30)
+    questions(300)
+    with FaultServer(mixed, delay_s=0.01, retry_after="0.1") as server:
+        server.plan = lambda number, attempt: mixed(number, attempt) if server.answered.total() else None
+        assert main(arguments(server, "--timeout", "0.5", "--concurrency", "64", "--on-length", "continue")) == 0
+    got = rows()
+    assert [row["instruction"].split(" ")[0] for row in got] == [f"#{n}#" for n in range(300)]
+    assert all(row["output"] == f"#{n}# 这是第{n}个问题的回答，祝您一切顺利。" for n, row in enumerate(got))
+    assert {kind for kind, count in server.faults.items() if count >= 3} == set(kinds)
     assert server.too_early == 0
-    assert len(rows("out.jsonl.journal")) == 100
 
 
 def test_a_spent_quota_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     questions(100)
     with FaultServer(delay_s=0.01) as server:
-        server.plan = lambda number, attempt: "quota" if server.answered.total() >= 30 else None
+        server.plan = lambda number, attempt: "quota" if server.answered.total() >= 50 else None
         assert main(arguments(server)) == 2
         err = capsys.readouterr().err
         assert err.count("quota behind the key") == 1
@@ -156,6 +175,36 @@ def test_a_spent_quota_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]) 
         assert main(arguments(server)) == 0
     assert_all_good(100)
     assert server.answered.total() == 100
+
+
+def test_a_budget_is_kept_and_the_output_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    questions(100)
+    Path("prices.yaml").write_text("models: {mock: {input: 1000, output: 1000}}\n")
+    with FaultServer(delay_s=0.01) as server:
+        assert main(arguments(server, "--max-tokens", "40", "--budget", "1.5")) == 1
+        told = capsys.readouterr()
+        assert "estimate: 100 requests" in told.err
+        assert "stopped at the budget:" in told.out
+        paid = server.answered.total()
+        assert len(rows()) == paid
+        spent = sum(sum(row["usage"].values()) for row in rows("out.jsonl.journal")) / 1000
+        assert 1.4 < spent <= 1.5
+        assert main(arguments(server, "--max-tokens", "40", "--budget", "9")) == 0
+    assert_all_good(100)
+    assert server.answered.total() == 100
+
+
+def test_ctrl_c_does_not_wait_for_a_long_retry_after() -> None:
+    questions(40)
+    with FaultServer(lambda n, k: "429" if n % 2 else None, retry_after="60", delay_s=0.02) as server:
+        run = start(arguments(server))
+        wait_for(lambda: server.answered.total() >= 20)
+        begun = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=30)
+    assert (run.returncode, time.monotonic() - begun < 10) == (130, True)
+    assert "go on" in err
+    assert len(rows("out.jsonl.journal")) == server.answered.total()
 
 
 def test_a_wrong_key_never_shows() -> None:
@@ -205,7 +254,7 @@ def test_self_instruct_through_an_endpoint(capsys: pytest.CaptureFixture[str]) -
     argv = ["generate", "--config", "recipe.yaml", "--base-url"]
     Path("recipe.yaml").write_text(
         "strategy: self_instruct\nteacher: chatgpt\nmodel: mock\nrows: 42\noutput: new.jsonl\n"
-        "filters: {chinese_share: {least: 0.5}}\n"
+        "filters: {chinese_share: {least: 0.5}, novelty: false}\n"
     )
     with FaultServer() as server:
         server.answer = tasks
@@ -223,6 +272,16 @@ def test_an_unreachable_host(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"--budget": "0"}, "--budget must be above 0, not 0"),
+        ({"--budget-tokens": "-5"}, "--budget-tokens must be above 0"),
+        ({"--budget": "1", "--model": "my-own"}, "no price is known for model 'my-own'"),
+        ({"--prices": "bad.jsonl", "--budget": "1"}, "bad.jsonl must hold 'models:'"),
+        ({"--parameters": "[1]"}, "--parameters must look like"),
+        ({"--parameters": "{model: x}"}, "parameters may not hold 'model'"),
+        ({"--logprobs": "50"}, "logprobs must be a whole number from 0 to 20"),
+        ({"--response-format": "nosuch.json"}, "neither 'json' nor the file of a JSON schema"),
+        ({"--tokens-per-minute": "0"}, "--tokens-per-minute must be a number above 0"),
+        ({"--poll": "3"}, "teacher 'chatgpt' takes no --poll"),
         ({"--strategy": "anser"}, "unknown strategy 'anser' (did you mean 'answer'?)"),
         ({"--teacher": "chatgtp"}, "unknown teacher 'chatgtp' (did you mean 'chatgpt'?)"),
         ({"--teacher": "local", "--base-url": None, "--concurrency": None, "--model": None}, "'local' needs --model"),
