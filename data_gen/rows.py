@@ -132,7 +132,8 @@ class _Unpacking(io.RawIOBase):
 
 def unpacked(stream: IO[bytes], size: int, name: str) -> IO[bytes]:
     """A stream's bytes, unpacked when they are gzip's or zstd's. `size`: how many there are before unpacking."""
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, CHUNK)  # type: ignore[type-var]
+    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, min(CHUNK, max(size, 1024)))  # type: ignore[type-var]
+    small = min(CHUNK, max(size, 1024))  # thousands of small members must not cost a big buffer each
     head = buffered.peek(4)[:4]
     inner: Any
     if head[:2] == b"\x1f\x8b":
@@ -146,7 +147,7 @@ def unpacked(stream: IO[bytes], size: int, name: str) -> IO[bytes]:
     else:
         inner = buffered  # a member of an archive, whose stream cannot do all that a text reader asks of a file
     limit = max(UNPACKED_LIMIT, PACKED_RATIO * size)
-    return io.BufferedReader(_Unpacking(inner, buffered, limit, name), CHUNK)
+    return io.BufferedReader(_Unpacking(inner, buffered, limit, name), CHUNK if inner is not buffered else small)
 
 
 def open_bytes(path: Path) -> IO[bytes]:
