@@ -132,8 +132,8 @@ class _Unpacking(io.RawIOBase):
 
 def unpacked(stream: IO[bytes], size: int, name: str) -> IO[bytes]:
     """A stream's bytes, unpacked when they are gzip's or zstd's. `size`: how many there are before unpacking."""
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, min(CHUNK, max(size, 1024)))  # type: ignore[type-var]
     small = min(CHUNK, max(size, 1024))  # thousands of small members must not cost a big buffer each
+    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream, small)  # type: ignore[type-var]
     head = buffered.peek(4)[:4]
     inner: Any
     if head[:2] == b"\x1f\x8b":
