@@ -11,7 +11,6 @@ import pytest
 
 from data_gen.registry import load_registry, open_source
 from data_gen.rows import Tally
-from distill.commands.datasets import main
 
 BOX = dict.fromkeys(("textbox_q_instruction", "textbox_q_context", "textbox_answer_analysis", "subject"), "")
 BOX |= {"textbox_question": "问", "textbox_answer": "答"}
@@ -47,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_single_turns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_single_turns(folder: Path) -> None:
     tally = Tally()
     records = open_source("coig", folder, tally=tally)
     assert sum(record.instruction == "问" and record.output == "答" for record in records) == 165_531
@@ -55,10 +54,8 @@ def test_single_turns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tally.total == 6
 
 
-def test_dialogs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dialogs(folder: Path) -> None:
     tally = Tally()
     records = open_source("coig-dialogs", folder, tally=tally)
     assert sum(record.history == [["问", "答"]] for record in records) == 13_649
     assert (tally.total, 165_531 + 13_649) == (4, 179_180)
-    assert main(["check", "coig-dialogs", "--data-dir", str(folder)]) == 0
-    assert "13,649 rows" in capsys.readouterr().out
