@@ -13,7 +13,7 @@ from typing import Any
 
 from data_gen.corpora import baike, cnewsum, coco_cn, news, translation, webtext, wiki
 from data_gen.dialogs import coig_dialog, coqa, guanaco, moss, panda, sharegpt
-from data_gen.fields import as_dict, first_of, kept, paragraphs, present, text_of
+from data_gen.fields import as_dict, first_of, kept, paragraphs, present, reach, text_of
 from data_gen.records import DataError, Record
 from teachers.base import nearest
 
@@ -110,17 +110,19 @@ def curriculum(row: Any) -> Record:
 
 
 def from_columns(columns: Mapping[str, str]) -> Converter:
-    """A converter for the user's own column names: `{"instruction": "title", "output": "answer"}`."""
+    """A converter for the user's own column names: `{"instruction": "title", "output": "answers.0.text"}`."""
     for target in columns:
         if target not in COLUMNS:
             raise DataError(f"--columns: a record has no {target!r}{nearest(target, COLUMNS)}")
     if "output" not in columns:
         raise DataError("--columns must say which column is the output, as in output=answer")
 
+    needed = ("instruction", "output")
+
     def convert(row: Any) -> Record:
         named = as_dict(row)
         said = {
-            to: text_of(named, name, required=True) if to in ("instruction", "output") else present(named, name)
+            to: (text_of(*reach(named, name), required=True) if to in needed else present(*reach(named, name)))
             for to, name in columns.items()
         }
         return Record(said.get("instruction", ""), said.get("input", ""), said["output"], said.get("system", ""))

@@ -67,7 +67,7 @@ class _Bar:
 
     def __init__(self, *, desc: str = "", total: int | None = None, initial: int = 0, **_: Any) -> None:
         self.bytes = initial
-        megabytes = -(-total // MEGABYTE) if total else None
+        megabytes = total // MEGABYTE if total else None
         self.bar = Progress(f"fetch {desc}", total=megabytes, unit="MB", done=initial // MEGABYTE)
 
     def __enter__(self) -> _Bar:
@@ -86,49 +86,67 @@ class _Bar:
 
 
 def _from_hub(source: Source, file: SourceFile, path: Path) -> str:
-    """Download a file of a hub data set to its place below the source's folder; how its bytes were checked."""
+    """Download a file of a hub data set; how its bytes were checked."""
     try:
         import huggingface_hub as hub
         from huggingface_hub import errors
     except ImportError:
         raise DataError("fetching from the hub needs huggingface_hub: pip install 'minituo[hub]'") from None
-    name, folder = file.archive or file.name, path
-    for _ in Path(name).parts:
-        folder = folder.parent
+    name = file.archive or file.name
     page = f"https://huggingface.co/datasets/{source.hub}"
     try:
         url = hub.hf_hub_url(source.hub, name, repo_type="dataset", revision=source.revision or None)
         known = hub.get_hf_file_metadata(url)
-        _room(path, known.size)
-        hub.hf_hub_download(
-            source.hub,
-            name,
-            repo_type="dataset",
-            revision=source.revision or known.commit_hash,
-            local_dir=folder,
-            tqdm_class=_Bar,
-        )
+        _hub_bytes(url, known, path)
     except errors.GatedRepoError:
         raise DataError(
             f"{source.hub} is open to those who accepted its terms: do that on {page}, then log in ('hf auth login')"
         ) from None
     except errors.RepositoryNotFoundError:
         raise DataError(f"the hub has no data set {source.hub} that you may see ({page})") from None
-    except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
-        if isinstance(error, errors.LocalEntryNotFoundError):  # the hub's word for "could not reach it"
-            raise DataError(_unreachable(page, error)) from None
+    except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError):
         raise DataError(f"{source.hub} has no {name} at revision {source.revision or 'main'} ({page})") from None
-    except (errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError, RuntimeError) as error:
+    except (errors.OfflineModeIsEnabled, OSError) as error:  # HfHubHTTPError is one
         if _is_disk(error):
             raise
         raise DataError(_unreachable(page, error)) from None
-    except Exception as error:  # what httpx raises shares no base with the others
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "requests"):
+    except Exception as error:  # what the HTTP library raises shares no base with the others
+        if not type(error).__module__.startswith("http"):
             raise
         raise DataError(_unreachable(page, error)) from None
     checked = _checked(file, path, (known.etag or "").strip('"'))
     pinned = "" if source.revision else f"; not pinned: the hub's main was {known.commit_hash}"
     return checked + pinned
+
+
+def _hub_bytes(url: str, known: Any, path: Path) -> None:
+    """The file's bytes, going on with what an earlier run left of the same file (hf_hub_download begins anew)."""
+    from urllib.parse import urlsplit
+
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    part, headers, location = path.with_name(path.name + ".part"), build_hf_headers(), known.location or url
+    if urlsplit(location).netloc != urlsplit(url).netloc:  # the store behind the hub has its own, in the address
+        headers.pop("authorization", None)
+    tag = _tag(part)
+    same = part.is_file() and tag.is_file() and tag.read_text(encoding="utf-8") == known.etag
+    if not same or (known.size is not None and part.stat().st_size > known.size):
+        part.unlink(missing_ok=True)
+        tag.write_text(known.etag or "", encoding="utf-8")
+    start = part.stat().st_size if part.is_file() else 0
+    _room(path, known.size and known.size - start)
+    with part.open("ab") as out:
+        http_get(
+            location,
+            out,
+            resume_size=start,
+            headers=headers,
+            expected_size=known.size,
+            displayed_filename=path.name,
+            tqdm_class=_Bar,
+        )
+    _moved(part, path)
 
 
 def _is_disk(error: BaseException) -> bool:
@@ -143,9 +161,7 @@ def _unreachable(where: str, error: BaseException) -> str:
 def _checked(file: SourceFile, path: Path, etag: str = "") -> str:
     """How the bytes were checked; DataError, and the file is gone, when they are others than they should be."""
     try:
-        if not file.archive:
-            check_digest(file, path)
-        found = file_digest(path)
+        found = file_digest(path) if file.archive else check_digest(file, path)
         blob = git_blob(path) if len(etag) == 40 else ""
         if (len(etag) == 64 and found != etag) or (blob and blob != etag):
             raise DataError(f"{path} is not what the hub says: its digest is {blob or found}, expected {etag}")
@@ -177,8 +193,7 @@ def _from_web(url: str, file: SourceFile, path: Path) -> str:
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             if attempt == TRIES - 1:
                 raise DataError(f"could not fetch {url}: {error}; run it again to go on") from None
-    checked = _checked(file, _moved(part, path))
-    return checked
+    return _checked(file, _moved(part, path))
 
 
 def _moved(part: Path, path: Path) -> Path:

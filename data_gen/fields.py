@@ -39,6 +39,20 @@ def first_of(row: Mapping[str, Any], *names: str, required: bool = False) -> str
     return text_of(row, next((name for name in names if name in row), names[0]), required)
 
 
+def reach(row: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], str]:
+    """Where a field such as `answers.0.text` is: the object that holds it, and its name there."""
+    inner, rest = row, name
+    while "." in rest and rest not in inner:
+        head, rest = rest.split(".", 1)
+        found = inner.get(head)
+        if isinstance(found, list):
+            found = {str(n): one for n, one in enumerate(found)}
+        if not isinstance(found, dict):
+            return row, name
+        inner = found
+    return inner, rest
+
+
 def as_dict(row: Any) -> dict[str, Any]:
     """A row that must be an object."""
     if not isinstance(row, dict):

@@ -16,7 +16,7 @@ from importlib import import_module
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("distill.demo:main", "the whole pipeline on the embedded teacher, offline, on a laptop CPU"),
     "generate": ("distill.commands.generate:main", "ask a teacher for instructions and answers"),
-    "datasets": ("distill.commands.datasets:main", "the registry: ls, show, check, add, stats, card"),
+    "datasets": ("distill.commands.datasets:main", "the registry: ls, show, fetch, check, add, stats, card"),
     "sample": ("distill.commands.sample:main", "draw rows from files and sources, build mixes"),
     "tokenizer": ("distill.commands.tokenizer:main", "train, show: a tokenizer for the student"),
     "fit": ("distill.fit:main", "train: --config recipe.yaml, dotted overrides, --print_config"),

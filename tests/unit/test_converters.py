@@ -364,6 +364,18 @@ def test_columns_of_the_user() -> None:
         from_columns({"instruction": "题目"})
 
 
+def test_columns_inside_of_others() -> None:
+    convert = from_columns({"instruction": "data.question", "input": "a.b", "output": "answers.0.text"})
+    row = {"data": {"question": "问"}, "answers": [{"text": "甲"}, {"text": "乙"}], "a.b": None}
+    assert said(convert(row)) == ("问", "", "甲", "", [], {})
+    with pytest.raises(DataError, match=r"no field 'text'"):
+        convert(row | {"answers": [{"txt": "甲"}]})
+    with pytest.raises(DataError, match=r"no field 'answers.0.text'"):
+        convert(row | {"answers": []})
+    with pytest.raises(DataError, match=r"no field 'data.question'"):
+        convert(row | {"data": "问"})
+
+
 def test_an_unknown_form_lists_its_columns() -> None:
     with pytest.raises(DataError, match=r"text, url; say which is which, as in --columns"):
         guess({"url": "u", "text": "t"})

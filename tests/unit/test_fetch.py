@@ -160,6 +160,21 @@ def test_a_broken_download_from_the_hub_goes_on(site: Site) -> None:
     assert [span for method, _, span in site.asked if method == "GET"] == ["", "bytes=10485760-"]
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_what_a_killed_run_left_of_a_hub_file_is_used_while_the_file_is_the_same(site: Site, same: bool) -> None:
+    source = load_registry()["alpaca-zh"]
+    site.files[f"/datasets/{source.hub}/resolve/{source.revision}/{source.files[0].name}"] = CONTENT
+    path = Path("data/alpaca-zh") / source.files[0].name
+    path.parent.mkdir(parents=True)
+    path.with_name(path.name + ".part").write_bytes(CONTENT[:1000] if same else b"x" * 1000)
+    etag = hashlib.sha256(CONTENT).hexdigest() if same else "0" * 64
+    path.with_name(path.name + ".part.tag").write_text(etag)
+    run(site, "fetch", "alpaca-zh")
+    assert [span for method, _, span in site.asked if method == "GET"] == ["bytes=1000-" if same else ""]
+    assert path.read_bytes() == CONTENT
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
 def test_the_hub_without_a_revision_says_which_one_it_was(site: Site, tmp_path: Path) -> None:
     write_raw(tmp_path / "hub", "coco-cn")
     name = "coco-cn-version1805v1.1.tar.gz"
