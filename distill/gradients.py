@@ -33,8 +33,8 @@ TINY = 1.2e-38
 LOWEST = -1e4
 """Stands for log 0 where its weight is an exact zero, so that the product is zero and no NaN"""
 AT_ONCE_CPU = 2**17
-"""Numbers of one matrix that are worked on at a time: half a megabyte of float32. Twice as much no longer stays with the
-process: glibc gives it back and asks for it anew at every step, which costs as much time as the arithmetic"""
+"""Numbers of one matrix that are worked on at a time: half a megabyte of float32. Twice as much does not stay with
+the process: glibc gives it back and asks for it anew at every step, which costs as much time as the arithmetic"""
 AT_ONCE_GPU = 2**26
 
 
