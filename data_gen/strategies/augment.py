@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import orjson
-
 from data_gen.normal import normalised
 from data_gen.records import DataError, Record, content_id
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import Asking, at_least_one, fenced, fingerprint
+from data_gen.strategies.asking import Asking, at_least_one, fenced, fingerprint, json_objects, parts
 from data_gen.strategies.documents import documents
 from data_gen.strategies.tasks import is_copy
 from teachers.base import Completion, Request
@@ -38,9 +36,9 @@ MOST_SHOWN = 20
 """Questions that are there already, shown at most"""
 
 _PAIR = re.compile(
-    r"^[ \t#>*\-]*(?:第?\s*\d+\s*[题題]?\s*[.、)）:：]*\s*)?[*【\[]*"
+    r"^[ \t#>*\-]{0,12}(?:第?[ \t]{0,4}\d{1,4}[ \t]{0,4}[题題]?[ \t]{0,4}[.、)）:：]{0,3}[ \t]{0,4})?[*【\[]{0,4}"
     r"(?:(?P<question>问题|問題|问|問|question|Q)|(?P<answer>回答|答案|答|answer|A))"
-    r"\s*\d*[*】\]]*\s*[:：.、]\s*[*]*[ \t]*",
+    r"[ \t]{0,4}\d{0,4}[*】\]]{0,4}[ \t]{0,4}[:：.、][ \t]{0,4}[*]{0,4}[ \t]{0,4}",
     re.M | re.I,
 )
 _UNKNOWN = re.compile(r"(?:短文|文中|原文|文章|材料|上文)(?:里|中)?(?:并)?(?:没有|没|未|并未|沒有)(?:提|说|說|明|给|給|交代)|无法(?:确定|得知|判断|回答)|無法(?:確定|得知|判斷|回答)|不得而知")  # fmt: skip  # noqa: E501
@@ -135,20 +133,13 @@ def parse_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _labelled(text: str) -> list[tuple[str, str]]:
-    starts = list(_PAIR.finditer(text))
-    ends = [match.start() for match in starts[1:]] + [len(text)]
-    return [(match.lastgroup or "", text[match.end() : end].strip()) for match, end in zip(starts, ends, strict=True)]
+    return [(match.lastgroup or "", words) for match, words in parts(text, _PAIR.finditer(text))]
 
 
 def _from_json(text: str) -> list[tuple[str, str]]:
-    found = re.search(r"\[\s*\{.*\}\s*\]", text, re.S)
-    try:
-        items = orjson.loads(found.group()) if found else []
-    except orjson.JSONDecodeError:
-        return []
     said = []
-    for item in items if isinstance(items, list) else []:
-        for name, value in item.items() if isinstance(item, dict) else ():
+    for item in json_objects(text):
+        for name, value in item.items():
             label = _PAIR.match(f"{name}：")
             if label and isinstance(value, str):
                 said.append((label.lastgroup or "", value.strip()))

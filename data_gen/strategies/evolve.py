@@ -159,7 +159,7 @@ class Evolve(Asking):
             return "" if set(answer) - _EMPTY_WORDS or not answer else "evolution got an answer that says nothing"
         text, before = evolved(completion.text), [request.done["task"], *request.done["texts"]]
         if not characters(text) or completion.finish_reason == "length":
-            return "evolution broke off" if text else "evolution is empty"
+            return "evolution broke off" if completion.finish_reason == "length" else "evolution is empty"
         if (leak := _LEAKS.search(text)) and leak.group() not in before[0]:
             return "evolution copies the prompt"
         return "evolution changed nothing" if characters(text) in map(characters, before) else ""

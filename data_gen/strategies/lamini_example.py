@@ -15,7 +15,7 @@ from typing import Any
 
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fingerprint
+from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fingerprint, parts
 from data_gen.strategies.self_instruct import drawn
 from data_gen.strategies.tasks import SEEDS, is_copy, read_seeds
 from teachers.base import Completion, Request
@@ -29,9 +29,11 @@ ASK = f"""\
 
 {{examples}}"""
 
-_WRAPPED = re.compile(r"<\s*(?:例|示例|example)\s*\d*\s*>(.*?)(?:<\s*/\s*(?:例|示例|example)\s*\d*\s*>|(?=<\s*(?:例|示例|example))|\Z)", re.S | re.I)  # fmt: skip  # noqa: E501
+_MARK = r"[ \t]{0,4}(?:例|示例|example)[ \t]{0,4}\d{0,4}[ \t]{0,4}>"
+_OPENS, _CLOSES = re.compile(f"<{_MARK}", re.I), re.compile(f"<[ \t]{{0,4}}/{_MARK}", re.I)
 _NUMBERED = re.compile(
-    r"^[ \t#>*\-]*(?:第?\s*\d+\s*[条個个]?|[一二三四五六七八九十]+)\s*[.、)）:：]\s*[*]*(?:指令\s*\d*\s*[:：])?\s*",
+    r"^[ \t#>*\-]{0,12}(?:第?[ \t]{0,4}\d{1,4}[ \t]{0,4}[条個个]?|[一二三四五六七八九十]{1,3})[ \t]{0,4}[.、)）:：]"
+    r"[ \t]{0,4}[*]{0,4}(?:指令[ \t]{0,4}\d{0,4}[ \t]{0,4}[:：])?",
     re.M,
 )
 
@@ -116,12 +118,10 @@ class LaminiExample(Asking):
 
 def parse_list(text: str, broken: bool = False) -> list[str]:
     """Instructions in a list, wrapped, numbered or a line each; of a list that broke off all but the last."""
-    items = [match.group(1) for match in _WRAPPED.finditer(text)]
+    items = [_CLOSES.split(words, maxsplit=1)[0] for _, words in parts(text, _OPENS.finditer(text))]
     if not items:
-        starts = list(_NUMBERED.finditer(text))
-        ends = [match.start() for match in starts[1:]] + [len(text)]
-        items = [text[match.end() : end] for match, end in zip(starts, ends, strict=True)]
+        items = [words for _, words in parts(text, _NUMBERED.finditer(text))]
     if not items:
         items = [line.lstrip("-*• \t") for line in text.splitlines()]
-    items = items[:-1] if broken and not re.search(r"</\s*\S+\s*>\s*$", text) else items
+    items = items[:-1] if broken and not text.rstrip().endswith(">") else items
     return list(dict.fromkeys(item.strip().strip("*").strip() for item in items if len(item.strip()) > 1))

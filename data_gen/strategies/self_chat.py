@@ -14,12 +14,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
-from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fenced, fingerprint
+from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fenced, fingerprint, json_objects, parts
 from data_gen.strategies.evolve import asked
 from data_gen.strategies.lamini_topic import TOPICS, read_topics
 from teachers.base import Completion, Request
@@ -37,9 +35,9 @@ FROM_TOPIC = "用户先开口，就标记之间的话题问一个具体的问题
 FROM_QUESTION = "用户的第一句话就是标记之间的问题，原样照抄"
 
 _SPEAKER = re.compile(
-    r"^[ \t#>*\-]*(?:第?\s*\d+\s*[轮輪]?[.、)）:：]?\s*)?[*【\[（(]*"
+    r"^[ \t#>*\-]{0,12}(?:第?[ \t]{0,4}\d{1,4}[ \t]{0,4}[轮輪]?[.、)）:：]?[ \t]{0,4})?[*【\[（(]{0,4}"
     r"(?:(?P<user>用户|用戶|人类|人類|提问者|user|human|问|問|Q)|(?P<helper>智能助手|助手|助理|机器人|機器人|assistant|AI|bot|答|A))"
-    r"\s*\d*[*】\])）]*\s*[:：]\s*[*]*[ \t]*",
+    r"[ \t]{0,4}\d{0,4}[*】\])）]{0,4}[ \t]{0,4}[:：][ \t]{0,4}[*]{0,4}[ \t]{0,4}",
     re.M | re.I,
 )
 
@@ -120,28 +118,20 @@ def parse_dialogue(text: str, broken: bool = False) -> list[list[str]]:
 
 def _from_labels(text: str) -> list[tuple[str, str]]:
     """The labels that the transcript begins with; a label of another pair (a 问：in an answer) is text."""
-    starts = list(_SPEAKER.finditer(text))
-    if not starts:
-        return []
     pair: dict[str, str] = {}
-    for match in starts:
+    starts = []
+    for match in _SPEAKER.finditer(text):
         kind = match.lastgroup or ""
-        pair.setdefault(kind, match.group(kind).casefold())
-    starts = [match for match in starts if match.group(kind := match.lastgroup or "").casefold() == pair[kind]]
-    ends = [match.start() for match in starts[1:]] + [len(text)]
-    return [(match.lastgroup or "", text[match.end() : end].strip()) for match, end in zip(starts, ends, strict=True)]
+        if pair.setdefault(kind, match.group(kind).casefold()) == match.group(kind).casefold():
+            starts.append(match)
+    return [(match.lastgroup or "", words) for match, words in parts(text, starts)]
 
 
 def _from_json(text: str) -> list[tuple[str, str]]:
     """Turns of a JSON array of objects with a speaker and what they say."""
-    found = re.search(r"\[\s*\{.*\}\s*\]", text, re.S)
-    try:
-        items = orjson.loads(found.group()) if found else []
-    except orjson.JSONDecodeError:
-        return []
     said = []
-    for item in items if isinstance(items, list) else []:
-        values = [value for value in item.values() if isinstance(value, str)] if isinstance(item, dict) else []
+    for item in json_objects(text):
+        values = [value for value in item.values() if isinstance(value, str)]
         label = _SPEAKER.match(f"{values[0]}：") if len(values) == 2 else None
         if label:
             said.append((label.lastgroup or "", values[1].strip()))

@@ -43,7 +43,8 @@ def _fields_of(labels: dict[str, str]) -> re.Pattern[str]:
     """A label at the start of a line: `4. 指令：`, `**输入**:`, `### 输出 4：`."""
     names = "|".join(f"(?P<{name}>{words})" for name, words in labels.items())
     return re.compile(
-        rf"^[ \t#>*\-]*(?:[（(]?\d+[.、)）:：]+[ \t]*)?[*【\[]*(?:{names})[*】\]]*[ \t]*\d*[*]*[ \t]*[:：][*]*[ \t]*",
+        rf"^[ \t#>*\-]{{0,12}}(?:[（(]?\d{{1,4}}[.、)）:：]{{1,3}}[ \t]{{0,4}})?[*【\[]{{0,4}}(?:{names})"
+        r"[*】\]]{0,4}[ \t]{0,4}\d{0,4}[*]{0,4}[ \t]{0,4}[:：][*]{0,4}[ \t]{0,4}",
         re.MULTILINE | re.IGNORECASE,
     )
 

@@ -46,14 +46,17 @@ NO_ANSWER_S = 2.0
 SLACK = 40
 """Characters that are allowed beyond that"""
 IN_LANGUAGE = 0.7
-"""Share of 汉字 among the letters from which on a text counts as Chinese"""
+"""Share of 汉字 among 汉字 and foreign words from which on a text counts as Chinese"""
 
 _HAN = re.compile(r"[㐀-鿿]")
 _LETTERS = re.compile(r"[^\W\d_]")
+_FOREIGN = re.compile(r"[^\W\d_㐀-鿿]+")
 _LATIN_WORDS = re.compile(r"[A-Za-z]{2,}")
 _CODE = re.compile(r"```.*?```|`[^`\n]+`|https?://\S+", re.S)
 _HOLDER = re.compile(r"\{\{?[A-Za-z_]\w*\}?\}")
-_HEAD = re.compile(r"^\W*(?:[^\W\d_]{0,6}(?:译文|譯文|翻译|翻譯)(?:如下|结果)?|translation)\s*[:：]\s*", re.I)
+_HEAD = re.compile(
+    r"\A[#*\s]{0,8}(?:以下是|下面是)?[^\W\d_]{0,4}(?:译文|譯文|翻[译譯](?:如下|[结結]果))(?:如下)?[*\s]{0,4}[:：][*\s]{0,4}"
+)
 
 
 @dataclass(slots=True)
@@ -198,12 +201,11 @@ def translation(answer: str, text: str) -> str:
 def is_in(text: str, to: str) -> bool:
     """Whether there is nothing to translate: no letters outside of code, or the language is the wanted one."""
     plain = _CODE.sub("", text)
-    letters = len(_LETTERS.findall(plain))
-    han = len(_HAN.findall(plain))
-    if not letters:
+    han, foreign = len(_HAN.findall(plain)), len(_FOREIGN.findall(plain))
+    if not han + foreign:
         return True
     if to == "zh":
-        return han >= IN_LANGUAGE * letters
+        return han >= IN_LANGUAGE * (han + foreign)
     return to == "en" and plain.isascii()
 
 

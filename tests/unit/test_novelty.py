@@ -67,7 +67,8 @@ class FullScan:
     """Every accepted text is compared, with rouge_score's expression for its F-measure."""
 
     def __init__(self, threshold: float = 0.7) -> None:
-        self.threshold, self.texts, self.lengths = threshold, [], np.zeros(0)
+        self.threshold, self.lengths = threshold, np.zeros(0)
+        self.texts: list[str] = []
 
     def nearest(self, said: str) -> tuple[int, float] | None:
         if not self.texts or not said:
