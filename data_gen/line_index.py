@@ -18,16 +18,15 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice, repeat
-from operator import sub
+from operator import itemgetter, sub
 from pathlib import Path
 from typing import IO
 
 import orjson
 
-from data_gen.json_rows import parse_json
 from data_gen.records import DataError
-from data_gen.rows import BOM, ROW_LIMIT
 
+BOM = b"\xef\xbb\xbf"
 FORMAT = 1
 KEEP_FROM = 1 << 20
 """Smaller files are gone through in no time; they get no index beside them"""
@@ -81,8 +80,8 @@ class LineIndex:
             step = min(AT_ONCE, max(1, (len(self) << 20) // self.starts[-1]))
             for at in range(0, len(numbers), step):
                 some = numbers[at : at + step]
-                starts = list(map(self.starts.__getitem__, some))
-                lengths = map(sub, map(self.starts.__getitem__, map((1).__add__, some)), starts)
+                starts = _picked(self.starts, some)
+                lengths = map(sub, _picked(self.starts, [number + 1 for number in some]), starts)
                 yield list(map(os.pread, repeat(file.fileno()), lengths, starts))
             self._unchanged(file)
 
@@ -103,6 +102,11 @@ class LineIndex:
     def _unchanged(self, file: IO[bytes]) -> None:
         if _key(file) != self.key:
             raise DataError(f"{self.path} was changed while it was read; run it again when nobody writes to it")
+
+
+def _picked(starts: array[int], numbers: Sequence[int]) -> Sequence[int]:
+    """`starts[number]` for each: in one call, which takes a third of the time."""
+    return itemgetter(*numbers)(starts) if len(numbers) > 1 else [starts[number] for number in numbers]
 
 
 def open_index(path: Path, keep: bool = True) -> LineIndex:
@@ -145,6 +149,9 @@ def _key(file: IO[bytes]) -> dict[str, object]:
 
 
 def _starts(path: Path, file: IO[bytes]) -> array[int]:
+    from data_gen.json_rows import parse_json  # here, so that a file with an index does not wait for it
+    from data_gen.rows import ROW_LIMIT
+
     head = file.read(4096)
     if not head.removeprefix(BOM).lstrip().startswith(b"{"):  # empty, packed, an array
         raise NoIndex

@@ -82,10 +82,18 @@ def parse_columns(text: str | dict[str, str] | None) -> dict[str, str] | None:
 
 
 def _sample(args: Any) -> int:
-    from data_gen.sampling import sample_rows
-
     if args.parts:
         raise DataError("--parts goes with --mix")
+    if _is_plain(args):
+        from data_gen.quick import quick_sample
+
+        count = quick_sample(args.inputs[0], args.out, args.rows, args.seed or 0, args.force)
+        if count is not None:
+            print(f"{args.out}: {args.rows:,} rows, copied as they are")
+            print(f"  {Path(args.inputs[0]).name}: {args.rows:,} of {count:,} rows")
+            return 0
+    from data_gen.sampling import sample_rows
+
     summary = sample_rows(
         args.inputs,
         args.out,
@@ -116,6 +124,12 @@ def _sample(args: Any) -> int:
     if summary.tally.total:
         print(summary.tally.report(), file=sys.stderr)
     return 0
+
+
+def _is_plain(args: Any) -> bool:
+    """Whether nothing is asked for but a number of rows of one input."""
+    said = {name: value for name, value in vars(args).items() if value != _parser().get_default(name)}
+    return len(args.inputs) == 1 and "rows" in said and said.keys() <= {"inputs", "out", "rows", "seed", "force", "config"}
 
 
 def _budget(args: Any) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_a_shipped_mix_is_whole(path: Path) -> None:
 
 
 def test_the_numbers_of_the_shipped_mixes() -> None:
-    assert mix_names() == ["demo", "mini_luotuo", "panda_coig"]
+    assert mix_names() == ["commercial", "demo", "mini_luotuo", "panda_coig"]
     wanted = load_mix("mini_luotuo").wanted()
     assert wanted == {"luotuo": 168_886, "alpaca-zh": 48_818, "coig": 165_531, "baike": 150_000, "webtext": 150_000}
     assert sum(rows or 0 for rows in wanted.values()) == 683_235

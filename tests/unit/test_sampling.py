@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from data_gen import shards
+from data_gen.quick import quick_sample
 from data_gen.records import DataError, read_records
 from data_gen.sampling import sample_rows
 from data_gen.shards import characters
@@ -345,3 +346,19 @@ def test_a_full_disk_leaves_nothing() -> None:
         sample_rows([source], "out.jsonl")
     assert caught.value.filename == "out.jsonl"
     assert not Path("out.jsonl").exists()
+
+
+def test_the_plain_sample_is_the_same_in_short() -> None:
+    rows = rows_of(3000)
+    for name, text in (("a", "\n"), ("b", "\r\n"), ("c", "\n \n")):
+        Path(f"{name}.jsonl").write_text(text.join(json.dumps(row) for row in rows), encoding="utf-8", newline="")
+        for count, seed in ((1, 0), (700, 42), (3000, 5)):
+            assert quick_sample(f"./{name}.jsonl", "quick.jsonl", count, seed, True) == 3000
+            sample_rows([f"./{name}.jsonl"], "out.jsonl", rows=count, seed=seed, force=True)
+            assert Path("quick.jsonl").read_bytes() == Path("out.jsonl").read_bytes()
+    Path("torn.jsonl").write_text('{"instruction": "')
+    for name, count in (("a.jsonl", 3001), ("torn.jsonl", 1), ("none.jsonl", 1), ("a.csv", 1), ("a.jsonl", 0)):
+        assert quick_sample(name, "new.jsonl", count, 0, False) is None
+    assert not Path("new.jsonl").exists()
+    with pytest.raises(DataError, match=r"out.jsonl exists already"):
+        quick_sample("a.jsonl", "out.jsonl", 5, 0, False)
