@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from data_gen.filters import FILTERS, Filters, normalised, task_digest
@@ -41,6 +43,9 @@ def test_a_good_record_passes_all() -> None:
         (record("請描述這張照片。"), "media"),
         (record("观看视频并总结内容。"), "media"),
         (record("听完这段录音后回答问题。"), "media"),
+        (record("圖中有幾隻貓？"), "media"),
+        (record(output="我是由OpenAI训练的。"), "refusal"),
+        (record(failed="evolution changed nothing"), "evolution changed nothing"),
         (record(output="我爱你，你爱我，" * 20), "repetition"),
     ],
 )
@@ -62,6 +67,7 @@ def test_what_is_stopped(bad: Record, reason: str) -> None:
         record(output="好的。" * 10),
         record("用Python打印你好。", "print('你好')"),
         record("数据可视化常用哪些图表类型？", "柱状图、折线图、饼图和散点图。"),
+        record("怎样在条形图中表示这组数据？", "以横轴为类别，竖轴为数量，各画一根条。"),
     ],
 )
 def test_what_passes(fine: Record) -> None:
@@ -97,11 +103,92 @@ def test_thresholds_and_switches() -> None:
         ({"length": {"max_ouput": 3}}, "did you mean 'max_output'"),
         ({"length": {"max_output": "long"}}, "must be a number"),
         ({"length": 3}, "takes its thresholds"),
+        ({"novelty": {"threshhold": 0.5}}, "did you mean 'threshold'"),
+        ({"novelty": {"threshold": 1.5}}, r"must be a number in \(0, 1\]"),
+        ({"novelty": {"threshold": True}}, r"must be a number in \(0, 1\]"),
+        ({"novelty": {"with_input": 1}}, "is true or false"),
+        ({"novelty": 0.5}, "takes its thresholds"),
+        ({"against": {"threshold": 0.5}}, "needs files to compare with"),
+        ({"against": ["nowhere.jsonl"]}, r"no file nowhere\.jsonl"),
     ],
 )
 def test_settings_that_are_none(settings: dict[str, object], says: str) -> None:
     with pytest.raises(DataError, match=says):
         Filters(settings)
+
+
+def test_novelty_looks_at_what_is_asked_first() -> None:
+    filters = Filters()
+    assert filters.check(record("介绍一下万里长城的历史。")) == ""
+    near = record("介绍一下万里长城的由来。", "另一个回答。")
+    assert filters.check(near) == "not novel"
+    assert near.meta["neighbour"] == {
+        "id": record("介绍一下万里长城的历史。").id,
+        "text": "介绍一下万里长城的历史",
+        "rouge_l": 0.8182,
+    }
+    talk = Record("谢谢", "", "不客气。", history=[["怎样养好一盆绿萝？", "少浇水。"]])
+    other = Record("谢谢", "", "不用谢。", history=[["高铁为什么要换轨道？", "为了维修。"]])
+    again = Record("好的", "", "祝顺利。", history=[["怎样养好这盆绿萝？", "多通风。"]])
+    assert [filters.check(row) for row in (talk, other, again)] == ["", "", "not novel"]
+
+
+def test_inputs_may_count_for_novelty() -> None:
+    rows = [record("翻译成英文。", "Good morning.", "早上好"), record("翻译成英文。", "See you tomorrow.", "明天见")]
+    assert [Filters({"chinese_share": False}).check(row) for row in rows[:1]] == [""]
+    for settings, last in (({"with_input": True}, ""), ({}, "not novel")):
+        filters = Filters({"novelty": settings, "chinese_share": False})
+        assert [filters.check(row) for row in rows] == ["", last]
+
+
+def test_strategies_bring_defaults_and_settings_win() -> None:
+    defaults = {"answer": {"novelty": False, "media": False}, "magpie": {}}
+    photo = {"instruction": "描述这张照片。", "output": "照片里有一只猫。"}
+    for settings, expected in (
+        ({}, ["", "media"]),
+        ({"media": True}, ["media", "media"]),
+        ({"media": False}, ["", ""]),
+    ):
+        filters = Filters(settings, defaults)
+        rows = [record(**photo, strategy="answer"), record(**photo, given="一", strategy="magpie")]
+        assert [filters.check(row) for row in rows] == expected
+    filters = Filters({}, defaults)
+    near = [record("介绍一下万里长城的历史。", strategy=name) for name in ("answer", "magpie", "magpie")]
+    for row, text in zip(near, ("甲", "乙", "丙"), strict=True):
+        row.instruction = f"介绍一下万里长城的历史{text}"
+    assert [filters.check(row) for row in near] == ["", "", "not novel"]
+    with pytest.raises(DataError, match="unknown filter 'novlety'"):
+        Filters({}, {"mine": {"novlety": False}})
+
+
+def test_rows_too_near_to_an_evaluation_file(tmp_path: Path) -> None:
+    path = tmp_path / "eval.csv"
+    path.write_text("Question,Answer\n中国最早的诗歌总集是哪一部？,诗经\n", encoding="utf-8")
+    filters = Filters({"against": [str(path)], "novelty": False})
+    seen = record("中国最早的诗歌总集是哪部？", "《诗经》。")
+    assert filters.check(seen) == "near eval.csv"
+    assert seen.meta["neighbour"]["in"] == f"{path}:2"
+    assert filters.check(record("回答问题。", "《诗经》。", "中國最早的詩歌總集是哪一部？")) == "near eval.csv"
+    assert filters.check(record("介绍《诗经》的风格。")) == ""
+    fingerprint = filters.settings["against"]["files"]
+    assert list(fingerprint) == [str(path)]
+    path.write_text("Question,Answer\n别的问题是什么？,诗经\n", encoding="utf-8")
+    changed = Filters({"against": [str(path)]}).settings["against"]["files"]
+    assert changed != fingerprint, "a changed file is another setting"
+
+
+def test_decisions_on_novelty_are_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "out.novelty.jsonl"
+    texts = ["介绍一下长城的历史。", "介绍一下长城的来历。", "写一首诗。"]
+    for _ in range(2):
+        filters = Filters()
+        with filters.remembering(path):
+            assert [filters.check(record(text)) for text in texts] == ["", "not novel", ""]
+        assert len(path.read_text(encoding="utf-8").splitlines()) == 4
+    off = Filters({"novelty": False})
+    with off.remembering(tmp_path / "other.jsonl"):
+        assert off.check(record()) == ""
+    assert not (tmp_path / "other.jsonl").exists()
 
 
 def test_filters_are_pure() -> None:
