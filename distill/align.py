@@ -10,52 +10,49 @@ For every supervised student token there is a target: masses on *sets* of studen
 5. EOS answers EOS. Mass that is in no set is one more class: the student entries that are in no set either.
 6. White space that one side swallows is neither asked of that side nor expected of the other.
 
-The loss is the Kullback-Leibler divergence between what both can say, sum m log(m / Q(S)) with Q(S) the student's mass
-on a set: it never punishes the right student, and with one-member sets it is plain forward KL. What depends on the
-texts alone, the plan, is made once a row; a step only gathers.
+What depends on the texts alone, the plan, is made once a row (distill.plans); a step gathers the teacher's masses for
+it (distill.targets) and takes the likelihood of the sets (distill.set_loss).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from distill.encoding import Side
-from distill.plans import NO_REST, PlanBatch, RowPlan, join_plans, lay_row
-from distill.vocabulary_sets import Sets, VocabularySets
+from distill.plans import PlanBatch, RowPlan, join_plans, lay_row
+from distill.set_loss import set_gradient
+from distill.targets import Tables, Targets, TeacherRows, build_targets, dense_rows
+from distill.vocabulary_sets import VocabularySets
 from students.tokenizers import ByteView
 
 EOS_BYTE = b"\xff"
 """Stands for EOS in the bytes of a row; no UTF-8 text holds it"""
-ROWS_AT_ONCE = 256
+FLOOR = 1e-5
+"""Outcomes of a teacher that are rarer are left to the tail"""
+AT_ONCE = 2**24
+"""Teacher logits that exist at a time"""
 
 
 class Aligner:
-    """Plans and losses for one ordered pair of tokenizers."""
+    """Plans and targets for one ordered pair of tokenizers."""
 
-    def __init__(self, teacher: ByteView, student: ByteView) -> None:
-        self.sets = VocabularySets(teacher, student)
-        one = self.sets.single_paths
-        sizes = one.sizes
-        self.single = torch.from_numpy(np.flatnonzero(sizes == 1))
-        self.order = torch.from_numpy(self.sets.order)
-        self.member = _members(torch.from_numpy(one.low), torch.from_numpy(one.extra), self.order)[self.single]
-        self.several = torch.from_numpy(np.flatnonzero(sizes > 1))
-        self.several_sets = _as_tensor(one)[self.several]
-        self.silent = torch.tensor(_silent(self.sets.teacher_bytes, teacher), dtype=torch.int64)
-        self.student_silent = torch.tensor(_silent(self.sets.student_bytes, student), dtype=torch.int64)
-        nowhere = sizes == 0
-        nowhere[self.silent.numpy()] = False
-        self.nowhere = torch.from_numpy(np.flatnonzero(nowhere))
-        covered = np.zeros(len(student.entries), dtype=bool)
-        covered[self.sets.order] = True
-        covered[one.extra[one.extra >= 0]] = True
-        covered[self.student_silent.numpy()] = True
-        self.uncovered = torch.from_numpy(~covered)
+    def __init__(self, teacher: ByteView, student: ByteView, floor: float = FLOOR) -> None:
+        self.sets, self.floor = VocabularySets(teacher, student), floor
+        one, order = self.sets.single_paths, self.sets.order
+        silent = np.zeros(len(teacher.entries), dtype=bool)
+        silent[_silent(self.sets.teacher_bytes, teacher)] = True
+        low, high, extra = (torch.from_numpy(np.where(silent, none, column)) for column, none in
+                            ((one.low, 0), (one.high, 0), (one.extra, -1)))  # fmt: skip
+        self.tables = Tables(
+            low, high, extra, torch.from_numpy(silent), torch.from_numpy(order),
+            torch.tensor(_silent(self.sets.student_bytes, student), dtype=torch.int64), len(student.entries),
+        )  # fmt: skip
 
     def plan(self, answers: Sequence[str], teacher: Side, student: Side, row: int) -> RowPlan:
         """Lay the teacher's tokens of a row over the student's; `answers` are the row's supervised texts."""
@@ -86,165 +83,46 @@ class Aligner:
         """Join the plans of a batch's rows."""
         return join_plans(self.sets, plans)
 
+    def targets(self, teacher: TeacherRows, plan: PlanBatch, rows: int, *, confidence: bool = False) -> Targets:
+        """What a teacher says, on sets of student entries; `rows` supervised student tokens."""
+        return build_targets(teacher, plan, self.on(plan), rows, confidence=confidence)
+
+    def read(self, logits: Callable[[slice], Tensor], positions: int, plan: PlanBatch) -> TeacherRows:
+        """What the plan needs of a teacher's logits, formed by `logits(slice)`, (positions of the slice, vocab)."""
+        at_once = max(AT_ONCE // len(self.tables.low), 1)
+        return dense_rows(logits, positions, plan, self.on(plan), self.floor, at_once)
+
+    def on(self, plan: PlanBatch) -> Tables:
+        """The tables on a plan's device."""
+        self.tables = self.tables.to(plan.rows.device)
+        return self.tables
+
     def loss(self, teacher_logits: Tensor, student_logits: Tensor, plan: PlanBatch) -> Tensor:
         """Sum over supervised tokens of KL between what both can say.
 
         `teacher_logits` (teacher tokens, teacher vocab), `student_logits` (student tokens, student vocab).
         """
-        teacher = torch.softmax(teacher_logits[:, : len(self.sets.teacher_bytes)].detach().float(), -1)
-        student_logits = student_logits.float()
-        if len(self.student_silent):  # what the teacher never says is left to the text
-            student_logits = student_logits.index_fill(-1, self.student_silent.to(student_logits.device), -torch.inf)
-        student = torch.log_softmax(student_logits, -1)
-        possible = self._possible(teacher, plan)
-        listed = self._listed(teacher, plan)
-        whole = teacher.new_zeros(len(student)).index_add_(0, listed.row, listed.mass)
-        whole = torch.where(listed.place >= 0, possible[listed.place], whole[listed.row])
-        listed.mass = listed.mass / whole.clamp_min(1e-12)
-        total = self._several(student, listed) + self._few(student, listed)
-        for start in range(0, len(plan.rows), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            total = total + self._plain(teacher, student, plan, part, possible, listed)
-        return total
-
-    def _possible(self, teacher: Tensor, plan: PlanBatch) -> Tensor:
-        """Mass of what can come at each plain row: no white space, when that does not count, and nothing banned."""
-        silent = teacher[:, self.silent.to(teacher.device)].sum(-1)[plan.sources]
-        n, token = plan.banned.unbind(-1)
-        gone = torch.zeros_like(silent).index_add_(0, n, teacher[plan.sources[n], token])
-        return torch.cat([1 - silent - gone, silent.new_ones(1)])  # the last one for "no plain row"
-
-    def _listed(self, teacher: Tensor, plan: PlanBatch) -> _Listed:
-        """Outcomes that are listed one by one, with their masses: along realised paths and inside teacher tokens."""
-        row, place, following, realised, rest = plan.prefixes.unbind(-1)
-        n, source, token = plan.steps.unbind(-1)
-        said = teacher.new_zeros(len(row)).index_add_(0, n, teacher[source, token].clamp_min(1e-30).log())
-        said = said.exp()  # (prefixes)
-        n, token, low, high, extra = plan.follow.unbind(-1)
-        step = teacher[following[n], token]
-        named = torch.zeros_like(said).index_add_(0, n, step)
-        named = named + teacher[following, realised.clamp_min(0)] * (realised >= 0)
-        left = said * (1 - named).clamp_min(0)
-        children = _Listed(row[n], place[n], low, high, extra, said[n] * step).select(high - low + (extra >= 0) > 0)
-        none = torch.zeros_like(rest)
-        rests = _Listed(row, place, none, none, rest, left).select(rest != NO_REST)
-        row, source, token, member = plan.inside.unbind(-1)
-        none = torch.zeros_like(row)
-        inside = _Listed(row, none - 1, none, none, member, teacher[source, token])
-        return _Listed(*(torch.cat(column) for column in zip(*map(_columns, (children, rests, inside)), strict=True)))
-
-    def _several(self, student: Tensor, listed: _Listed) -> Tensor:
-        """Listed sets of several entries."""
-        some = listed.select(listed.sizes > 1)
-        if not len(some.row):
-            return student.new_zeros(())
-        touched, back = torch.unique(some.row, return_inverse=True)
-        sums, q = self._sums(student[touched])
-        inside = sums[back, some.high] - sums[back, some.low]
-        inside = inside + q[back, some.extra.clamp_min(0)] * (some.extra >= 0)
-        return _divergence(some.mass, inside.clamp_min(1e-30).log().float())
-
-    def _few(self, student: Tensor, listed: _Listed) -> Tensor:
-        """Listed single entries, and outcomes without any, of rows that are not plain."""
-        some = listed.select((listed.place < 0) & (listed.sizes == 1))
-        at = some.row * student.shape[-1] + _members(some.low, some.extra, self.order.to(some.low.device))
-        # Several teacher entries may leave the same student entry: join them before taking logarithms.
-        joined, back = torch.unique(at, return_inverse=True)
-        mass = some.mass.new_zeros(len(joined)).index_add_(0, back, some.mass)
-        total = _divergence(mass, student.reshape(-1)[joined])
-        lost = listed.select((listed.place < 0) & (listed.sizes == 0))
-        if not len(lost.row) or not bool(self.uncovered.any()):
-            return total
-        rows, back = torch.unique(lost.row, return_inverse=True)
-        mass = lost.mass.new_zeros(len(rows)).index_add_(0, back, lost.mass)
-        return total + _divergence(mass, self._log_uncovered(student[rows]))
-
-    def _log_uncovered(self, log_q: Tensor) -> Tensor:
-        """Log of the mass on entries that are in no set, (rows)."""
-        unnamed = log_q[:, : len(self.uncovered)]
-        return unnamed.masked_fill(~self.uncovered.to(log_q.device), -torch.inf).logsumexp(-1)
-
-    def _plain(
-        self, teacher: Tensor, student: Tensor, plan: PlanBatch, part: slice, possible: Tensor, listed: _Listed
-    ) -> Tensor:
-        """Rows that start with a teacher token: the sets of all its outcomes, joined with what is listed for them."""
-        log_q = student[plan.rows[part]]  # (rows, student vocab)
-        device, end = log_q.device, part.start + len(log_q)
-        mass = teacher[plan.sources[part]]  # (rows, teacher vocab)
-        mass[:, self.silent.to(device)] = 0.0
-        for table in (plan.spent, plan.banned):
-            n, token = table[(table[:, 0] >= part.start) & (table[:, 0] < end)].unbind(-1)
-            mass[n - part.start, token] = 0.0
-        mass = mass / possible[part.start : end, None].clamp_min(1e-12)
-        moved = torch.zeros_like(log_q).index_add_(1, self.member.to(device), mass[:, self.single.to(device)])
-        here = listed.select((listed.place >= part.start) & (listed.place < end) & (listed.sizes < 2))
-        member = _members(here.low, here.extra, self.order.to(device))
-        named = here.sizes == 1
-        moved.index_put_((here.place[named] - part.start, member[named]), here.mass[named], accumulate=True)
-        total = _divergence(moved, log_q)
-        if len(self.several):
-            q_set = self._log_mass(log_q, self.several_sets.to(device))
-            total = total + _divergence(mass[:, self.several.to(device)], q_set)
-        if bool(self.uncovered.any()):
-            left = mass[:, self.nowhere.to(device)].sum(-1)
-            left = left.index_add(0, here.place[~named] - part.start, here.mass[~named])
-            total = total + _divergence(left, self._log_uncovered(log_q))
-        return total
-
-    def _log_mass(self, log_q: Tensor, sets: Tensor) -> Tensor:
-        """log Q(S) of sets `(sets, 3)` for every row, (rows, sets).
-
-        Prefix sums are in float64: differences of float32 ones lose small sets.
-        """
-        sums, q = self._sums(log_q)
-        low, high, extra = sets.unbind(-1)
-        inside = sums[:, high] - sums[:, low] + q[:, extra.clamp_min(0)] * (extra >= 0)
-        return inside.clamp_min(1e-30).log().float()
-
-    def _sums(self, log_q: Tensor) -> tuple[Tensor, Tensor]:
-        """Prefix sums of the sorted probabilities, (rows, entries + 1), and the probabilities."""
-        q = log_q.double().exp()
-        return torch.nn.functional.pad(q[:, self.order.to(q.device)].cumsum(-1), (1, 0)), q
+        teacher = self.read(lambda part: teacher_logits[part].detach(), len(teacher_logits), plan)
+        targets = self.targets(teacher, plan, len(student_logits))
+        value: Tensor = _SetLoss.apply(student_logits, targets, self.on(plan))
+        return value
 
 
-@dataclass
-class _Listed:
-    """Masses on sets of student entries: of which row, its index among the plain ones (-1: it is none), and the set."""
+class _SetLoss(torch.autograd.Function):
+    """The sum over rows, with the gradient of the logits formed at once."""
 
-    row: Tensor
-    place: Tensor
-    low: Tensor
-    high: Tensor
-    extra: Tensor
-    mass: Tensor
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Targets, tables: Tables) -> Tensor:
+        gradient = torch.empty_like(logits, dtype=torch.float32)
+        values = set_gradient(targets, tables, 0, logits.detach().float(), gradient)
+        ctx.save_for_backward(gradient.to(logits.dtype))
+        return values.sum()
 
-    @property
-    def sizes(self) -> Tensor:
-        """Members of each set."""
-        return self.high - self.low + (self.extra >= 0)
-
-    def select(self, which: Tensor) -> _Listed:
-        """Some of them."""
-        return _Listed(*(column[which] for column in _columns(self)))
-
-
-def _columns(listed: _Listed) -> list[Tensor]:
-    return [getattr(listed, f.name) for f in fields(listed)]
-
-
-def _divergence(mass: Tensor, log_q: Tensor) -> Tensor:
-    """sum m (log m - log Q), with 0 log 0 = 0 and no gradient through the teacher."""
-    mass = mass.detach()
-    return (torch.xlogy(mass, mass) - mass * log_q.masked_fill(mass == 0, 0.0)).sum()
-
-
-def _as_tensor(sets: Sets) -> Tensor:
-    return torch.from_numpy(np.stack([sets.low, sets.high, sets.extra], 1))
-
-
-def _members(low: Tensor, extra: Tensor, order: Tensor) -> Tensor:
-    """The one entry of each one-member set."""
-    return torch.where(extra >= 0, extra, order[low.clamp_max(len(order) - 1)])
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * by, None, None
 
 
 def _silent(entries: Sequence[bytes | None], view: ByteView) -> list[int]:

@@ -1,9 +1,9 @@
 """Distiller: a student, perhaps a teacher, and the losses between them, as a LightningModule.
 
 A step goes: run the student, keep its hidden states at the positions that predict supervised tokens; ask the teacher
-for its signal on the same rows; form both logits there; sum the weighted losses; divide by the supervised tokens of the
-whole optimizer step. The teacher is held in a plain object, so it is in no checkpoint; projectors live here, never on
-the student.
+for its signal on the same rows; sum the weighted losses there, a chunk of logits at a time; divide by the supervised
+tokens of the whole optimizer step. The teacher is held in a plain object, so it is in no checkpoint; projectors live
+here, never on the student.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn import functional
 
 from distill.align import Aligner
 from distill.batches import Batch
 from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
+from distill.fused import Objective, OneVocabulary, TwoVocabularies, fused_losses, teacher_logits
 from distill.kept_signals import KeptSignals
-from distill.losses import LossTerm, divergence
+from distill.losses import LossTerm, number
 from distill.schedules import check_schedule, learning_rate_factor
+from distill.targets import Targets
 from students.build import build_student, preset_names
 from students.tokenizers import ByteView, load_tokenizer
 from teachers.base import DenseSignal, SignalTeacher, nearest, vocabulary_id
+from teachers.hidden import CatchLayers
 
 
 class Distiller(pl.LightningModule):
@@ -88,6 +90,11 @@ class Distiller(pl.LightningModule):
         self.losses = losses or [LossTerm("ce")]
         for term in self.losses:
             term.check(has_teacher=teacher is not None, same_vocabulary=self.aligner is None)
+        self._loss_names = [
+            f"loss/{term.name}" + (f"-{n}" if n else "")
+            for k, term in enumerate(self.losses)
+            for n in [sum(other.name == term.name for other in self.losses[:k])]
+        ]
         self.features = _projected(features or [], self.student, teacher, seed)
         check_schedule(schedule)
         if learning_rate <= 0 or weight_decay < 0 or warmup_steps < 0:
@@ -95,22 +102,21 @@ class Distiller(pl.LightningModule):
         self.learning_rate, self.schedule, self.warmup_steps = learning_rate, schedule, warmup_steps
         self.final_factor, self.weight_decay, self.betas = final_factor, weight_decay, betas
         self._validation: list[tuple[float, int, int]] = []
+        self._total_steps = 1
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum over supervised tokens, divided by those of the whole accumulated batch, on every device together."""
         hidden, layers = self.student_hidden(batch)  # (tokens, width)
-        logits = self.student.get_output_embeddings()(hidden)  # (tokens, vocab)
         signal = self.teacher_signal(batch)
-        total = torch.zeros((), device=self.device)
-        for term in self.losses:
-            value = self.loss_value(term, logits, signal, batch)
-            total = total + term.weight * value
-            self.log(f"loss/{term.name}", value.detach() / len(batch.student.labels), on_step=True, on_epoch=False)
+        terms = [term.at(self.trainer.global_step, self._total_steps) for term in self.losses]
+        total, values = self.head_losses(terms, hidden, signal, batch)
+        found = dict(zip(self._loss_names, values, strict=True))
         if self.features is not None:
-            value = self.features(layers, signal.layers).sum()
-            total = total + value
-            self.log("loss/features", value.detach() / len(batch.student.labels), on_step=True, on_epoch=False)
-        self.log("loss", total.detach() / len(batch.student.labels), on_step=True, on_epoch=False, prog_bar=True)
+            found["loss/features"] = self.features(layers, signal.layers, _at(batch)).sum()
+            total = total + found["loss/features"]
+        tokens = len(batch.student.labels)
+        self.log_dict({name: value.detach() / tokens for name, value in found.items()}, on_step=True, on_epoch=False)
+        self.log("loss", total.detach() / tokens, on_step=True, on_epoch=False, prog_bar=True)
         # Lightning divides by the accumulated batches and averages over devices: undo both.
         return total / batch.step_tokens * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
@@ -118,11 +124,12 @@ class Distiller(pl.LightningModule):
         """Final hidden states at the predicting positions, `(tokens, width)`, and layers where they are compared."""
         tokens, places = batch.student, batch.places
         wanted = self.features.student_layers if self.features is not None and places is not None else []
-        out = self.student.base_model(
-            input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=bool(wanted), use_cache=False
-        )
-        layers = {n: out.hidden_states[n].flatten(0, 1)[places.student] for n in wanted}
-        return out.last_hidden_state.flatten(0, 1)[tokens.positions], layers
+        last = self.student.config.num_hidden_layers
+        there = tokens.positions if places is None else places.student
+        with CatchLayers(self.student, [k for k in wanted if k != last], there) as caught:
+            out = self.student.base_model(input_ids=tokens.ids, attention_mask=tokens.mask, use_cache=False)
+        final = out.last_hidden_state.flatten(0, 1)
+        return final[tokens.positions], {k: final[there] if k == last else caught.states[k] for k in wanted}
 
     def teacher_signal(self, batch: Batch) -> Any:
         """The teacher's DenseSignal at its own supervised positions; None without a teacher."""
@@ -142,23 +149,26 @@ class Distiller(pl.LightningModule):
             raise DistillError("the teacher's hidden states are not finite: load it in full precision (dtype: fp32)")
         return signal
 
-    def loss_value(self, term: LossTerm, logits: Tensor, signal: Any, batch: Batch) -> Tensor:
-        """One term, summed over the batch's supervised tokens."""
-        if term.name == "ce":
-            return functional.cross_entropy(logits.float(), batch.student.labels, reduction="sum")
-        teacher_logits = functional.linear(signal.hidden, signal.weight, signal.bias)  # (teacher tokens, teacher vocab)
-        if term.teacher_temperature != 1:
-            teacher_logits = teacher_logits / term.teacher_temperature
-        if self.aligner is None:
-            width = min(teacher_logits.shape[-1], logits.shape[-1])  # checkpoints may be padded
-            return divergence(term, teacher_logits[:, :width], logits[:, :width]).sum()
-        return self.aligner.loss(teacher_logits, logits, batch.plan)
+    def head_losses(self, terms: list[LossTerm], hidden: Tensor, signal: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Their weighted sum over the batch's supervised tokens, and each one's own, (terms,)."""
+        labels = batch.student.labels
+        objective: Objective = OneVocabulary(terms, labels, signal)
+        if signal is not None and self.aligner is not None:
+            targets = [self.targets(term, signal, batch) if term.name != "ce" else None for term in terms]
+            objective = TwoVocabularies(terms, labels, targets, self.aligner.on(batch.plan))
+        return fused_losses(hidden, self.student.get_output_embeddings(), objective, [number(t.weight) for t in terms])
+
+    def targets(self, term: LossTerm, signal: DenseSignal, batch: Batch) -> Targets:
+        """What the teacher says, on sets of the student's entries."""
+        assert self.aligner is not None
+        heat = number(term.teacher_temperature)
+        rows = self.aligner.read(lambda part: teacher_logits(signal, part) / heat, len(signal.hidden), batch.plan)
+        return self.aligner.targets(rows, batch.plan, len(batch.student.labels), confidence=term.confidence)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the negative log-likelihood of the supervised tokens."""
         hidden, _ = self.student_hidden(batch)
-        logits = self.student.get_output_embeddings()(hidden).float()
-        nats = functional.cross_entropy(logits, batch.student.labels, reduction="sum")
+        nats, _ = self.head_losses([LossTerm("ce")], hidden, None, batch)
         self._validation.append((float(nats), len(batch.student.labels), batch.characters))
 
     def on_validation_epoch_end(self) -> None:
@@ -189,7 +199,7 @@ class Distiller(pl.LightningModule):
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas, fused=True)
-        total = int(self.trainer.estimated_stepping_batches)
+        self._total_steps = total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
             lambda step: learning_rate_factor(self.schedule, step, self.warmup_steps, total, self.final_factor),
@@ -209,6 +219,13 @@ class Distiller(pl.LightningModule):
         """The teacher is no submodule: it moves to the device by hand."""
         if self._teacher is not None:
             self._teacher.to(self.device)
+
+
+def _at(batch: Batch) -> Tensor:
+    """Row and position of the places at which features are compared, (places, 2)."""
+    assert batch.places is not None
+    length = batch.student.ids.shape[1]
+    return torch.stack([batch.places.student // length, batch.places.student % length], 1)
 
 
 def _attend(student: Any, attention: str) -> None:

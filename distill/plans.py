@@ -62,6 +62,8 @@ class PlanBatch:
     """The plain rows: all outcomes of a teacher token count"""
     sources: Tensor
     """Their sources"""
+    targeted: Tensor
+    """(rows with a target, 2): each row, plain or not, and the source in which it starts"""
     spent: Tensor
     """(entries, 2): index into `rows` and the realised teacher id, where that is shared out below"""
     banned: Tensor
@@ -75,6 +77,23 @@ class PlanBatch:
     count), student id for what is not listed (-1: none, NO_REST: that cannot come)"""
     follow: Tensor
     """(entries, 5): prefix, teacher id, low, high, extra: a set of student entries; an empty one cannot come"""
+
+    def asked(self) -> Tensor:
+        """(pairs, 2): positions and ids of the teacher of which the probabilities are needed by name."""
+        following, realised = self.prefixes[:, 2], self.prefixes[:, 3]
+        return torch.cat([
+            torch.stack([self.sources[self.banned[:, 0]], self.banned[:, 1]], 1),
+            self.steps[:, 1:],
+            torch.stack([following[self.follow[:, 0]], self.follow[:, 1]], 1),
+            torch.stack([following, realised.clamp_min(0)], 1),
+            self.inside[:, 1:3],
+        ])  # fmt: skip
+
+    def split_asked(self, masses: Tensor) -> dict[str, Tensor]:
+        """Their probabilities, by the table that asks."""
+        tables = {"banned": self.banned, "steps": self.steps, "follow": self.follow, "realised": self.prefixes,
+                  "inside": self.inside}  # fmt: skip
+        return dict(zip(tables, masses.split([len(t) for t in tables.values()]), strict=True))
 
     def to(self, device: object) -> PlanBatch:
         """A copy on a device."""
@@ -143,12 +162,14 @@ class _Lists:
 
 def join_plans(sets: VocabularySets, plans: Sequence[RowPlan]) -> PlanBatch:
     """Join the plans of a batch's rows."""
-    rows, sources = [], []
+    rows, sources, targeted = [], [], []
     lists = _Lists()
     row0 = source0 = count = 0
     for plan in plans:
         plain = plan.plain()
         rows.append(row0 + plain)
+        some = np.flatnonzero(plan.teacher_at >= 0)
+        targeted.append(np.stack([row0 + some, source0 + plan.teacher_at[some]], 1))
         sources.append(source0 + plan.teacher_at[plain])
         place = {j: count + n for n, j in enumerate(plain.tolist())}
         count += len(plain)
@@ -167,7 +188,7 @@ def join_plans(sets: VocabularySets, plans: Sequence[RowPlan]) -> PlanBatch:
             lists.prefixes.append((row0 + j, place[j], source, -1, NO_REST))
         row0, source0 = row0 + len(plan.teacher_at), source0 + plan.teacher_tokens
     return PlanBatch(
-        torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(sources)),
+        torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(sources)), _table(targeted, 2),
         _table(lists.spent, 2), _table(lists.banned, 2), _table(lists.inside, 4), _table(lists.steps, 3),
         _table(lists.prefixes, 5), _table(lists.follow, 5),
     )  # fmt: skip

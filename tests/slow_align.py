@@ -244,14 +244,10 @@ class SlowAligner:
         logits = logits.clone()
         logits[:, self.student_silent] = -math.inf
         log_q = torch.log_softmax(logits, -1)
-        covered = {u for _, u in self.keys} | set(self.student_silent)
-        for v, entry in enumerate(self.t_bytes):
-            if entry is not None or v == self.teacher.eos_id:
-                first = self.first(entry) if entry is not None else self.student.eos_id
-                covered |= {first} if first is not None else set()
-        others = [u for u in range(len(self.s_bytes)) if u not in covered]
         total = logits.new_zeros(())
         for row, target in zip(log_q, targets, strict=True):
+            covered = set(self.student_silent).union(*(members for members, mass in (target or {}).items() if mass > 0))
+            others = [u for u in range(len(self.s_bytes)) if u not in covered]
             sums = {members: mass for members, mass in (target or {}).items() if mass > 0 and (members or others)}
             one = [(next(iter(members)), mass) for members, mass in sums.items() if len(members) == 1]
             if one:

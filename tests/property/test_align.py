@@ -122,7 +122,7 @@ def test_nearly_every_token_has_a_target(
     there = total = 0
     for text in texts:
         plan, _, _ = lay(aligner, text)
-        silent = np.isin(plan.ids, aligner.student_silent.numpy())
+        silent = np.isin(plan.ids, aligner.tables.student_silent.numpy())
         there += int((plan.teacher_at[~silent] >= 0).sum())
         total += int((~silent).sum())
     assert there >= 0.99 * total

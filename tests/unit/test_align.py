@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill import align
+from distill import align, set_loss
 from distill.align import Aligner
 from distill.encoding import Side
 from distill.losses import forward_kl
@@ -39,7 +39,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ByteView]:
 
 
 def planned(teacher: ByteView, student: ByteView, texts: list[str]) -> tuple[Aligner, list[RowPlan], tuple[Side, Side]]:
-    aligner = Aligner(teacher, student)
+    aligner = Aligner(teacher, student, floor=0.0)
     both = sides(teacher, student, texts)
     return aligner, [aligner.plan([text], *both, n) for n, text in enumerate(texts)], both
 
@@ -146,7 +146,7 @@ def test_another_student_is_pulled_to_the_language(counted: Any, teacher: str, s
 def recomputed(aligner: Aligner, teacher_logits: Tensor, plan: PlanBatch, tokens: int) -> list[float]:
     """The mass of each row's target, from the flat tensors alone, one entry at a time."""
     p = torch.softmax(teacher_logits.double(), -1)
-    banned, spent, silent = defaultdict(set), defaultdict(set), set(aligner.silent.tolist())
+    banned, spent, silent = defaultdict(set), defaultdict(set), set(aligner.tables.silent.nonzero()[:, 0].tolist())
     for n, token in plan.banned.tolist():
         banned[n].add(token)
     for n, token in plan.spent.tolist():
@@ -229,12 +229,13 @@ def test_gradient_is_the_slope(views: dict[str, ByteView]) -> None:
 
 
 def test_chunks_and_order_change_nothing(views: dict[str, ByteView], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows at once are a matter of memory, rows of a batch a set."""
+    """How many rows are worked on at once is a matter of memory, the rows of a batch are a set."""
     teacher, student = views["byte"], views["sentencepiece"]
     aligner, plans, _ = planned(teacher, student, TEXTS)
     theirs, ours = noise(plans, teacher, student)
     whole = aligner.loss(theirs, ours, aligner.batch(plans))
-    monkeypatch.setattr(align, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(align, "AT_ONCE", 7 * len(teacher.entries))
+    monkeypatch.setattr(set_loss, "AT_ONCE_CPU", 5 * len(student.entries))
     torch.testing.assert_close(aligner.loss(theirs, ours, aligner.batch(plans)), whole, rtol=1e-5, atol=1e-4)
     back = range(len(plans))[::-1]
     t_parts, s_parts = theirs.split([p.teacher_tokens for p in plans]), ours.split([len(p.ids) for p in plans])
@@ -353,7 +354,7 @@ def test_answers_of_a_conversation_do_not_touch(views: dict[str, ByteView]) -> N
     for teacher, student in PAIRS:
         pair = [views[teacher], views[student]]
         theirs, ours = (encode_side(view, get_template("qa"), [record], 512) for view in pair)
-        aligner = Aligner(*pair)
+        aligner = Aligner(pair[0], pair[1])
         plan = aligner.plan(["中", "国人 again"], theirs, ours, 0)
         ends = np.flatnonzero(plan.ids == views[student].eos_id)
         assert len(ends) == 2

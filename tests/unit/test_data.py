@@ -35,6 +35,7 @@ class Trainer:
         self.lightning_module = SimpleNamespace(
             student_view=student, teacher_view=teacher, student_pad=0, teacher_pad=0,
             aligner=Aligner(teacher, student) if teacher is not None and not same else None,
+            features=None,
         )  # fmt: skip
         self.accumulate_grad_batches, self.world_size, self.global_rank = 1, world, rank
 

@@ -1,0 +1,164 @@
+"""Losses from hidden states and an output embedding, without ever holding (tokens, vocabulary).
+
+Positions are taken a few hundred at a time: their logits are formed, an objective turns them into the losses' values
+and, in the same memory, into the gradient, and that is multiplied back onto hidden states and output embedding before
+the next positions follow. So the gradient exists when the forward pass ends (as in Liger, 2410.10989), the teacher's
+logits live as shortly as the student's, and the peak is a chunk of logits, whatever the batch.
+
+An objective is a callable `(rows, logits) -> values`: `rows` a slice of positions, `logits` (positions, vocab) in
+float32 or better, which it overwrites with the gradient of the weighted sum; `values` (terms, positions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from distill.gradients import mixed_gradient
+from distill.losses import LossTerm, number
+from distill.set_loss import set_gradient
+from distill.targets import Tables, Targets
+from teachers.base import DenseSignal
+
+Objective = Callable[[slice, Tensor], Tensor]
+AT_ONCE_CPU = 2**22
+"""Logits that exist at a time: 16 MB of float32"""
+AT_ONCE_GPU = 2**27
+
+
+def fused_losses(
+    hidden: Tensor, head: Any, objective: Objective, weights: Sequence[float], at_once: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum, with a gradient, and each term's sum over positions, (terms,), without its weight or gradient.
+
+    `hidden` (positions, width); `head` is the output embedding, a Linear or one that wears LoRA.
+    """
+    weight, bias = head_parameters(head)
+    if at_once is None:
+        at_once = AT_ONCE_CPU if hidden.device.type == "cpu" else AT_ONCE_GPU
+    if torch.is_autocast_enabled(hidden.device.type):
+        kind = torch.get_autocast_dtype(hidden.device.type)
+        hidden, weight, bias = hidden.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+    with torch.autocast(hidden.device.type, enabled=False):
+        total, sums = _Fused.apply(hidden, weight, bias, objective, list(weights), at_once)
+    return total, sums
+
+
+def head_parameters(head: Any) -> tuple[Tensor, Tensor | None]:
+    """Weight (vocab, width) and bias of an output embedding; low-rank adapters are added in, with their gradients."""
+    if not hasattr(head, "lora_A"):
+        return head.weight, getattr(head, "bias", None)
+    weight = head.base_layer.weight
+    for name in head.active_adapters if not head.merged else []:
+        if name in head.lora_A:
+            weight = weight + head.get_delta_weight(name).to(weight.dtype)
+    return weight, head.base_layer.bias
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        objective: Objective,
+        weights: list[float],
+        at_once: int,
+    ) -> tuple[Tensor, Tensor]:
+        wanted = ctx.needs_input_grad[:3]
+        by_hidden = torch.empty_like(hidden) if wanted[0] else None
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        by_weight = torch.zeros_like(weight, dtype=wide) if wanted[1] else None
+        by_bias = torch.zeros_like(bias, dtype=wide) if wanted[2] and bias is not None else None
+        step = max(at_once // len(weight), 1)
+        sums = torch.zeros(len(weights), dtype=wide, device=hidden.device)
+        for start in range(0, len(hidden), step):
+            rows = slice(start, min(start + step, len(hidden)))
+            logits = functional.linear(hidden[rows], weight, bias).to(wide)
+            sums += objective(rows, logits).sum(-1)
+            slope = logits.to(hidden.dtype)
+            if by_hidden is not None:
+                torch.mm(slope, weight, out=by_hidden[rows])
+            if by_weight is not None and by_weight.dtype == slope.dtype:
+                by_weight.addmm_(slope.t(), hidden[rows])
+            elif by_weight is not None:
+                by_weight += slope.t() @ hidden[rows]
+            if by_bias is not None:
+                by_bias += logits.sum(0)
+        ctx.save_for_backward(by_hidden, by_weight, by_bias)
+        ctx.kinds = weight.dtype, None if bias is None else bias.dtype
+        ctx.mark_non_differentiable(sums)
+        return (sums * sums.new_tensor(weights)).sum(), sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        by_hidden, by_weight, by_bias = ctx.saved_tensors
+        kinds = (None, *ctx.kinds)
+        grads = [None if g is None else (g * by).to(k or g.dtype) for g, k in
+                 zip((by_hidden, by_weight, by_bias), kinds, strict=True)]  # fmt: skip
+        return (*grads, None, None, None)
+
+
+@dataclass
+class OneVocabulary:
+    """Any terms between a teacher and a student of the same vocabulary, or on the text alone."""
+
+    terms: Sequence[LossTerm]
+    labels: Tensor
+    """(positions)"""
+    signal: DenseSignal | None = None
+
+    def __call__(self, rows: slice, logits: Tensor) -> Tensor:
+        if self.signal is None:
+            return mixed_gradient(self.terms, None, logits, self.labels[rows], out=logits)[0]
+        theirs = teacher_logits(self.signal, rows)
+        width = min(theirs.shape[-1], logits.shape[-1])  # checkpoints may be padded
+        if logits.shape[-1] == width:
+            return mixed_gradient(self.terms, theirs[:, :width], logits, self.labels[rows], out=logits)[0]
+        values = logits.new_empty(len(self.terms), len(logits))
+        text = [n for n, term in enumerate(self.terms) if term.name == "ce"]
+        other = [n for n, term in enumerate(self.terms) if term.name != "ce"]
+        known = logits[:, :width].contiguous()
+        values[other], slope = mixed_gradient([self.terms[n] for n in other], theirs, known, self.labels[rows])
+        values[text], _ = mixed_gradient([self.terms[n] for n in text], None, logits, self.labels[rows], out=logits)
+        logits[:, :width] += slope
+        return values
+
+
+@dataclass
+class TwoVocabularies:
+    """The text, and a teacher's distribution moved onto sets of the student's entries."""
+
+    terms: Sequence[LossTerm]
+    labels: Tensor
+    """(positions)"""
+    targets: Sequence[Targets | None]
+    """Of each term; None for the text"""
+    tables: Tables
+
+    def __call__(self, rows: slice, logits: Tensor) -> Tensor:
+        values = logits.new_empty(len(self.terms), len(logits))
+        total: Tensor | None = None
+        last = len(self.terms) - 1
+        for n, (term, targets) in enumerate(zip(self.terms, self.targets, strict=True)):
+            out = logits if n == last else torch.empty_like(logits)
+            if targets is None:
+                values[n] = mixed_gradient([term], None, logits, self.labels[rows], out=out)[0]
+            else:
+                values[n] = set_gradient(targets, self.tables, rows.start, logits, out)
+                out.mul_(number(term.weight))
+            total = out if total is None else out.add_(total)
+        return values
+
+
+def teacher_logits(signal: DenseSignal, rows: slice) -> Tensor:
+    """Of a part of a signal's positions, (positions, vocab)."""
+    return functional.linear(signal.hidden[rows], signal.weight, signal.bias)
