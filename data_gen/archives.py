@@ -6,7 +6,9 @@ over. A member is read like a file of its name; `.json` ones, and those without 
 
 from __future__ import annotations
 
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -20,6 +22,10 @@ from data_gen.rows import PACKED_RATIO, UNPACKED_LIMIT, Place, Row, Tally, open_
 Reader = Callable[[Place], Iterator[Row]]
 Members = Iterator[tuple[str, Callable[[], IO[bytes]]]]
 ENDINGS = {".tar": "tar", ".tgz": "tar", ".tar.gz": "tar", ".tar.zst": "tar", ".tar.bz2": "tar", ".zip": "zip"}
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, OSError, ValueError, RuntimeError),  # what the readers of archives stumble over
+)
 UNZIPPED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 
 
@@ -46,7 +52,11 @@ def archive_rows(
             if reader is not None:
                 found = True
                 yield from _or_empty(reader, Place(path, tally, lambda stream=stream: stream, name, at))  # type: ignore[misc]
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except DataError:
+        raise
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.filename is not None:  # the disk's, not the data's
+            raise
         raise DataError(f"{path} is damaged or cut off ({error}); download it again") from None
     if not found:
         raise DataError(f"{path} has no member {wanted!r}" if wanted else f"{path} has no member that holds rows")

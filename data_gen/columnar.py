@@ -28,7 +28,7 @@ def columnar(place: Place) -> Iterator[Row]:
             if len(set(names)) < len(names):
                 raise DataError(f"{place}: two columns have one name, found {', '.join(names)}")
             yield from _rows(place, batch, numbers)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place} is not readable as Parquet or Arrow: {error}") from None
 
 
@@ -54,8 +54,21 @@ def _batches(whole: Any) -> Iterator[Any]:
         return iter(pq.ParquetFile(whole).iter_batches(batch_size=BATCH))
     if head == b"ARROW1":
         table = pa.ipc.open_file(whole)
-        return (table.get_batch(n) for n in range(table.num_record_batches))
-    return iter(pa.ipc.open_stream(whole))
+        return (_sound(table.get_batch(n)) for n in range(table.num_record_batches))
+    return map(_sound, pa.ipc.open_stream(whole))
+
+
+def _sound(batch: Any) -> Any:
+    """The batch, when its offsets stay inside of it: those of a damaged Arrow file would lead anywhere in memory."""
+    import pyarrow as pa
+
+    batch.validate()
+    for column in batch.columns:
+        kind = column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):  # whose text is looked at row by row
+            column = column.view(pa.binary() if pa.types.is_string(kind) else pa.large_binary())
+        column.validate(full=True)
+    return batch
 
 
 def _rows(place: Place, batch: Any, numbers: Iterator[int]) -> Iterator[Row]:

@@ -24,7 +24,13 @@ COLUMNS = ("instruction", "input", "output", "system")
 
 def record(row: Any) -> Record:
     """This project's own JSONL."""
-    return Record.from_dict(as_dict(row))
+    row = as_dict(row)
+    for name in ("input", "system", "id", "source"):
+        if not isinstance(row.get(name), str | None):
+            raise DataError(f"field {name!r} is a {type(row[name]).__name__}, not text")
+    if not isinstance(row.get("meta"), dict | None) or not isinstance(row.get("history"), list | tuple | None):
+        raise DataError("field 'meta' must be an object and 'history' a list of [question, answer] pairs")
+    return Record.from_dict(row)
 
 
 def alpaca(row: Any) -> Record:

@@ -117,7 +117,7 @@ def _separated(delimiter: str) -> Reader:
         with place.open() as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
             reader = csv.reader(text, delimiter=delimiter, strict=True)
-            head = _header(place, next(reader, []))
+            head = _header(place, reader)
             start = reader.line_num + 1
             while True:
                 try:
@@ -139,7 +139,11 @@ def _separated(delimiter: str) -> Reader:
     return rows
 
 
-def _header(place: Place, head: list[str]) -> list[str]:
+def _header(place: Place, reader: Iterator[list[str]]) -> list[str]:
+    try:
+        head = next(reader, [])
+    except csv.Error as error:
+        raise DataError(f"{place}, line 1: the column names are not valid CSV: {error}") from None
     # A data frame writes its index as a column without a name.
     names = [name.strip() or f"column_{n}" for n, name in enumerate(head, 1)] if any(head) else head
     if not writable(names):
