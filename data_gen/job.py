@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ class _Job:
         self._waiting: dict[str, list[Slot]] = {}
         self._hash_of: dict[str, str] = {}
         """Of the requests in flight, by their keys"""
+        self._written: dict[str, dict[str, Any]] = {}
+        """Rows of the journal whose completions are on their way through the teacher"""
         self._failures_in_a_row = 0
         self._window = getattr(teacher, "window", WINDOW)
 
@@ -139,9 +142,10 @@ class _Job:
             self.harvest.kept, self.harvest.rejected = kept, rejected
             while not self._stopped():
                 asked, self._short = 0, False
-                for completion in self.teacher.generate(self._feed()):
-                    asked += 1
-                    self._take(completion)
+                with self._answers() as answers:
+                    for completion in answers:
+                        asked += 1
+                        self._take(completion)
                 self._give_up_unanswered()
                 if self._short and not asked:
                     self._broke = True  # what the journal holds is still read out
@@ -153,6 +157,24 @@ class _Job:
             report.complete = not report.failed and (self.harvest.full() or not self._missed)
             output.finish(report)
         return report
+
+    @contextmanager
+    def _answers(self) -> Iterator[Iterator[Completion]]:
+        """The teacher's answers. One that can tells of each the moment it is there: it is in the journal at once."""
+        if hasattr(self.teacher, "on_arrival"):
+            self.teacher.on_arrival = self._arrived
+        answers = self.teacher.generate(self._feed())
+        try:
+            yield answers
+        finally:
+            getattr(answers, "close", lambda: None)()
+
+    def _arrived(self, completion: Completion) -> None:
+        """In the teacher's own thread: write an answer down before anything else happens."""
+        completion.price_factor = self.budget.factor
+        key = self._hash_of.get(completion.key)
+        if key is not None:
+            self._written[completion.key] = self.journal.write(key, completion)
 
     def _stopped(self) -> bool:
         return bool(self.halt or self.harvest.barren) or self.interrupt.asked
@@ -223,7 +245,8 @@ class _Job:
         self.budget.settle(completion)
         if completion.error is None:
             self._failures_in_a_row = 0
-            row = self.journal.append(key, completion)
+            row = self._written.pop(completion.key, None) or self.journal.write(key, completion)
+            self.journal.sync_when_due()
             for slot in slots:
                 self._answered(slot, row)
         else:

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import time
 from array import array
 from collections import Counter
@@ -114,6 +115,7 @@ class Journal:
         """Bytes of a torn tail that were cut off on opening"""
         self.paid: dict[float, Counter[str]] = {}
         """Tokens of all answers, {share of the full price: {kind: tokens}}"""
+        self._mutex = threading.Lock()
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
@@ -164,6 +166,12 @@ class Journal:
 
     def append(self, key: str, completion: Completion) -> dict[str, Any]:
         """Write an answer; when this returns, it survives the process. Gives the row."""
+        row = self.write(key, completion)
+        self.sync_when_due()
+        return row
+
+    def write(self, key: str, completion: Completion) -> dict[str, Any]:
+        """The same, from any thread, and without ever waiting for the disk: somebody else calls `sync_when_due`."""
         row = {
             "key": key,
             "name": completion.key,
@@ -180,22 +188,28 @@ class Journal:
         if completion.price_factor != 1.0:
             row["price_factor"] = completion.price_factor
         line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-        written = os.write(self._file, line)
-        if written != len(line):
-            os.ftruncate(self._file, self._end)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        self._where.put(key, self._end)
-        self._end += written
-        self._pay(row)
-        self._unsynced += 1
-        now = time.monotonic()
-        if self._unsynced >= SYNC_ROWS or now - self._synced_at >= SYNC_SECONDS:
-            self._sync(now)
+        with self._mutex:
+            written = os.write(self._file, line)
+            if written != len(line):
+                os.ftruncate(self._file, self._end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            self._where.put(key, self._end)
+            self._end += written
+            self._pay(row)
+            self._unsynced += 1
         return row
+
+    def sync_when_due(self) -> None:
+        """Hand what was written to the disk, many rows at a time."""
+        now = time.monotonic()
+        if self._unsynced >= SYNC_ROWS or (self._unsynced and now - self._synced_at >= SYNC_SECONDS):
+            self._unsynced, self._synced_at = 0, now
+            os.fdatasync(self._file)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The row of that hash, read back from the file."""
-        start = self._where.get(key)
+        with self._mutex:
+            start = self._where.get(key)
         if start is None:
             return None
         line = os.pread(self._file, READ_BYTES, start)
@@ -212,17 +226,14 @@ class Journal:
         self._where, self._end = Places(), 0
         self.paid.clear()
 
-    def _sync(self, now: float) -> None:
-        os.fdatasync(self._file)
-        self._unsynced, self._synced_at = 0, now
-
     def close(self) -> None:
         """Sync, unlock and close."""
-        if self._file >= 0:
-            if self._unsynced:
-                os.fdatasync(self._file)
-            os.close(self._file)
-            self._file = -1
+        with self._mutex:
+            if self._file >= 0:
+                if self._unsynced:
+                    os.fdatasync(self._file)
+                os.close(self._file)
+                self._file = -1
 
     def __enter__(self) -> Journal:
         return self

@@ -133,6 +133,8 @@ class Calls:
                 self._over.set()
             completion = Completion(request.key, error=text, finish_reason="error", fatal=fatal, usage=effort.usage)
         completion.attempts, completion.seconds = effort.sent, round(time.monotonic() - start, 3)
+        if completion.error is None and self.teacher.on_arrival is not None:
+            self.teacher.on_arrival(completion)
         return completion
 
     async def _attempt(self, request: Request, effort: _Effort, teacher: ChatGPTTeacher) -> Completion:

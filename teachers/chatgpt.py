@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,6 +84,8 @@ class ChatGPTTeacher:
         self.settings = _settings(parameters, response_format, logprobs)
         self._limit_name = "max_tokens"
         self._answered = 0
+        self.on_arrival: Callable[[Completion], None] | None = None
+        """Is told of every good answer the moment it is there, in the sending thread, before `generate` yields it"""
         self._calls: Calls | None = None
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:

@@ -49,6 +49,7 @@ class FaultServer:
         self.in_flight = self.most_in_flight = self.too_early = 0
         self._allowance: dict[str, tuple[float, float]] = {}
         self._not_before: dict[int, float] = {}
+        self._readers: dict[asyncio.StreamWriter, asyncio.StreamReader] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -74,6 +75,7 @@ class FaultServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, request after request."""
+        self._readers[writer] = reader
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin1")
@@ -91,6 +93,7 @@ class FaultServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
+            del self._readers[writer]
             writer.close()
 
     async def _reply(self, path: str, head: str, content: bytes, writer: asyncio.StreamWriter) -> bool:
@@ -120,7 +123,7 @@ class FaultServer:
             return False
         status, data, headers = self._what(fault, number, body, key.group(1) if key else "")
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        if writer.is_closing():
+        if writer.is_closing() or self._readers[writer].at_eof():  # whoever asked is gone
             return False
         writer.write(f"HTTP/1.1 {status} X\r\n{lines}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         await writer.drain()
