@@ -102,6 +102,7 @@ class Harvest:
             "teacher": self.teacher.name,
             "model": row["model"],
             "template": self.strategy.settings.get("template"),
+            "template_hash": self.strategy.settings.get("prompt"),
             "temperature": request.temperature,
             "top_p": request.top_p,
             "max_tokens": request.max_tokens,

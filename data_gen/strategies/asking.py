@@ -40,7 +40,7 @@ class Asking:
             "top_p": top_p,
             "max_tokens": max_tokens,
             "seed": seed,
-            "prompt": text_hash(*prompts),
+            "prompt": text_hash(*prompts, repr(self.template)),
             **more,
         }
         self.inputs: dict[str, Any] = {}

@@ -120,6 +120,7 @@ class Mixture:
         left = self._quota[name] - self._state.accepted_of.get(name, 0) if name in self._quota else len(records)
         for n, record in enumerate(records):
             settings = {option: member.settings.get(option) for option in ("template", "seed")}
+            settings["template_hash"] = member.settings.get("prompt")
             record.meta = {"strategy": name, **settings, **record.meta}
             if n >= left:
                 record.meta.setdefault("failed", "share is full")

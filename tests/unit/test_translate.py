@@ -17,7 +17,7 @@ from teachers.base import Request
 from teachers.scripted import ScriptedTeacher
 from tests import actor
 
-STORY = {
+STORY: dict[str, Any] = {
     "source": "mctest",
     "id": "3z",
     "story": "Once there was a white kitten named Cotton. She lived in a barn.",
@@ -33,7 +33,7 @@ STORY = {
     ],
     "name": "mc500",
 }
-ALPACA = [
+ALPACA: list[dict[str, Any]] = [
     {"instruction": "Name three colours.", "input": "", "output": "Red, green and blue.", "id": "a1"},
     {"instruction": "Translate the word.", "input": "cat", "output": "猫"},
     {"instruction": "把这句话变长。", "input": "", "output": "好的，没问题。"},

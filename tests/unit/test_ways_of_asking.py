@@ -69,6 +69,7 @@ def test_each_makes_rows_with_their_provenance(name: str, local: bool, tmp_path:
     for row in rows:
         assert row["output"]
         assert row["meta"]["strategy"] == name
+        assert len(row["meta"]["template_hash"]) == 8
         assert row["meta"].get("seed_ids") or row["meta"].get("topics")
     teacher = ScriptedTeacher(actor.answer, local=local)
     assert run(strategy, teacher, tmp_path / "out.jsonl", rows=40, filters={"empty": True}).accepted == 40
