@@ -195,8 +195,9 @@ def test_sets_are_summed_either_way(large: list[int]) -> None:
         members[n, extra[k : k + 1][extra[k : k + 1] >= 0]] = 1
     one = [(r, *s) for r, sets in enumerate(singles) for s in sets]
     tail = torch.tensor([0.1, 0.25, 0.0])
+    at, entries, masses = (torch.tensor(list(column)) for column in zip(*one, strict=True))
     targets = Targets(
-        torch.tensor([r for r, _, _ in one]), torch.tensor([u for _, u, _ in one]), torch.tensor([m for _, _, m in one]),
+        at, entries, masses,
         row[small], low[small], high[small], extra[small], mass[small],
         row[large], torch.arange(len(large)), mass[large], members, tail, total_mass, torch.tensor([0.5, 2.0, 1.0]),
     )  # fmt: skip
