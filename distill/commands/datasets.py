@@ -43,6 +43,8 @@ def ls(argv: list[str]) -> int:
             "rows_about": sum(file.rows or file.rows_about or 0 for file in source.files) or None,
             "licence": source.licence.spdx,
             "noncommercial": source.licence.noncommercial,
+            "language": source.language,
+            "contains": source.contains,
             "here": "made" if source.generated else _presence(source, args.data_dir),
             "verified": source.verified,
             "yours": Path(source.yaml).parent != SHIPPED,
