@@ -106,14 +106,14 @@ def parts(text: str, starts: Iterable[re.Match[str]]) -> list[tuple[re.Match[str
     return [(match, text[match.end() : end].strip()) for match, end in zip(found, ends, strict=False)]
 
 
-def json_objects(text: str) -> list[dict[str, Any]]:
-    """Objects of the JSON array in a text, when there is one."""
+def json_items(text: str) -> list[Any]:
+    """Items of the JSON array that an answer is, or holds: alone, in a fence, or as a value of an object."""
     start, end = text.find("["), text.rfind("]")
     try:
         items = orjson.loads(text[start : end + 1]) if 0 <= start < end else []
     except orjson.JSONDecodeError:
         return []
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return items if isinstance(items, list) else []
 
 
 def fenced(text: str, what: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from data_gen.normal import normalised
 from data_gen.records import DataError, Record, content_id
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import Asking, at_least_one, fenced, fingerprint, json_objects, parts
+from data_gen.strategies.asking import Asking, at_least_one, fenced, fingerprint, json_items, parts
 from data_gen.strategies.documents import documents
 from data_gen.strategies.tasks import is_copy
 from teachers.base import Completion, Request
@@ -138,8 +138,8 @@ def _labelled(text: str) -> list[tuple[str, str]]:
 
 def _from_json(text: str) -> list[tuple[str, str]]:
     said = []
-    for item in json_objects(text):
-        for name, value in item.items():
+    for item in json_items(text):
+        for name, value in item.items() if isinstance(item, dict) else ():
             label = _PAIR.match(f"{name}：")
             if label and isinstance(value, str):
                 said.append((label.lastgroup or "", value.strip()))

@@ -15,7 +15,7 @@ from typing import Any
 
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fingerprint, parts
+from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fingerprint, json_items, parts
 from data_gen.strategies.self_instruct import drawn
 from data_gen.strategies.tasks import SEEDS, is_copy, read_seeds
 from teachers.base import Completion, Request
@@ -118,7 +118,8 @@ class LaminiExample(Asking):
 
 def parse_list(text: str, broken: bool = False) -> list[str]:
     """Instructions in a list, wrapped, numbered or a line each; of a list that broke off all but the last."""
-    items = [_CLOSES.split(words, maxsplit=1)[0] for _, words in parts(text, _OPENS.finditer(text))]
+    items = [item for item in json_items(text) if isinstance(item, str)] if text.lstrip()[:1] in set("[{`") else []
+    items = items or [_CLOSES.split(words, maxsplit=1)[0] for _, words in parts(text, _OPENS.finditer(text))]
     if not items:
         items = [words for _, words in parts(text, _NUMBERED.finditer(text))]
     if not items:

@@ -17,7 +17,7 @@ from typing import Any
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
-from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fenced, fingerprint, json_objects, parts
+from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fenced, fingerprint, json_items, parts
 from data_gen.strategies.evolve import asked
 from data_gen.strategies.lamini_topic import TOPICS, read_topics
 from teachers.base import Completion, Request
@@ -130,8 +130,8 @@ def _from_labels(text: str) -> list[tuple[str, str]]:
 def _from_json(text: str) -> list[tuple[str, str]]:
     """Turns of a JSON array of objects with a speaker and what they say."""
     said = []
-    for item in json_objects(text):
-        values = [value for value in item.values() if isinstance(value, str)]
+    for item in json_items(text):
+        values = [value for value in item.values() if isinstance(value, str)] if isinstance(item, dict) else []
         label = _SPEAKER.match(f"{values[0]}：") if len(values) == 2 else None
         if label:
             said.append((label.lastgroup or "", values[1].strip()))

@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import orjson
-
 from data_gen.normal import characters
 from data_gen.novelty import similarity
 from data_gen.records import DataError, Record, iter_rows
+from data_gen.strategies.asking import json_items
 
 FOLDER = Path(__file__).parent.parent / "seeds"
 SEEDS = FOLDER / "tasks_zh.jsonl"
@@ -122,12 +121,8 @@ def _from_fields(text: str, labels: re.Pattern[str]) -> list[dict[str, str]]:
 
 
 def _from_json(text: str) -> list[dict[str, str]]:
-    """Rows of a JSON array of objects with these fields; none when it is no such array."""
-    if not text.lstrip().startswith("["):
-        return []
-    try:
-        items = orjson.loads(text)
-    except orjson.JSONDecodeError:
+    """Rows of the JSON array that an answer is, alone or inside an object; none when it is no JSON."""
+    if text.lstrip()[:1] not in {"[", "{"}:
         return []
     labels = {name: re.compile(words, re.IGNORECASE) for name, words in _LABELS.items()}
     return [
@@ -137,6 +132,6 @@ def _from_json(text: str) -> list[dict[str, str]]:
             for name, label in labels.items()
             if label.fullmatch(key)
         }
-        for item in items
+        for item in json_items(text)
         if isinstance(item, dict)
     ]

@@ -148,6 +148,8 @@ def test_self_instruct_shows_seeds_of_three_kinds() -> None:
         "任务：写一句话\n输入：无\n答案：春天来了。\n\n任务：算一算\n输入：1+1\n答案：等于2。\n过程略。",
         '```json\n[{"指令": "写一句话", "输入": "", "输出": "春天来了。"}, '
         '{"instruction": "算一算", "input": "1+1", "output": "等于2。\\n过程略。"}]\n```',
+        '{"tasks": [{"instruction": "写一句话", "input": "无", "output": "春天来了。"}, '
+        '{"instruction": "算一算", "input": "1+1", "output": "等于2。\\n过程略。"}]}',
     ],
 )
 def test_tasks_are_read_out_of_many_forms(text: str) -> None:

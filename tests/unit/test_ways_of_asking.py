@@ -122,6 +122,8 @@ def test_topics_of_ones_own(tmp_path: Path) -> None:
         "1. 写一首诗\n2. 算一算：\n1+1",
         "1、写一首诗\n\n2、**算一算：\n1+1**",
         "第1条：写一首诗\n第2条：算一算：\n1+1",
+        '["写一首诗", "算一算：\\n1+1"]',
+        '```json\n{"指令": ["写一首诗", "算一算：\\n1+1"]}\n```',
     ],
 )
 def test_lists_are_read_out_of_many_forms(text: str) -> None:
@@ -312,6 +314,7 @@ def test_conversations_start_from_topics_or_questions(tmp_path: Path) -> None:
         "1. 问：谁来了？\n1. 答：小明。\n2. 问：几点？\n2. 答：三点，\n准时。",
         "**问题1：** 谁来了？\n**答案1：** 小明。\n\n**问题2：** 几点？\n**答案2：** 三点，\n准时。",
         "Q1: 谁来了？\nA1: 小明。\nQ2: 几点？\nA2: 三点，\n准时。",
+        '{"data": [{"问": "谁来了？", "答": "小明。"}, {"问题": "几点？", "答案": "三点，\\n准时。"}]}',
         '[{"问": "谁来了？", "答": "小明。"}, {"question": "几点？", "answer": "三点，\\n准时。"}]',
     ],
 )
