@@ -77,7 +77,8 @@ def first_wave(rows: int) -> int:
 def _lowest(pool: Pool, order: Order, rows: int, what: dict[str, Any]) -> list[int]:
     """The passing rows of lowest rank. Waves of rows are tested, lowest ranks first, until enough have passed."""
     passing: list[int] = []
-    for numbers, _ in pool.waves(order, first_wave(rows)):
+    # Numbers alone are held, so a file that must be read from its beginning is read once.
+    for numbers in pool.waves(order, first_wave(rows) if pool.indexed else pool.number()):
         passing += [seen.number for seen in pool.look(numbers, **what)]
         if len(passing) >= rows:
             break
@@ -113,10 +114,10 @@ def _measured(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) ->
     """Passing rows with their sizes, until they exceed the budget together."""
     total = 0
     if pool.source.generated:
-        waves: Iterator[tuple[Sequence[int] | None, bool]] = iter([(None, True)])
+        waves: Iterator[Sequence[int] | None] = iter([None])
     else:
-        waves = pool.waves(order, 1024)
-    for numbers, _ in waves:
+        waves = pool.waves(order, 1024 if pool.indexed else pool.number())
+    for numbers in waves:
         for seen in pool.look(numbers, measure=wanted.measure, **what):
             total += seen.size
             yield seen

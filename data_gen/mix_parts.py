@@ -124,7 +124,7 @@ def _lowest(
     pool: Pool, order: Order, wanted: int, what: dict[str, Any], memory: Memory, part: Part, drops: bool
 ) -> list[Seen]:
     taken: list[Seen] = []
-    for numbers, _ in pool.waves(order, first_wave(wanted) if drops else wanted):
+    for numbers in pool.waves(order, first_wave(wanted) if drops else wanted):
         rows = list(pool.look(numbers, **what))
         rows.sort(key=lambda seen: order.rank(seen.number))
         taken += islice(_accepted(rows, memory, part), wanted - len(taken))

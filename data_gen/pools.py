@@ -119,20 +119,15 @@ class Pool:
                 self.advance(len(some))
             at = end
 
-    def waves(self, order: Order, first: int) -> Iterator[tuple[Sequence[int], bool]]:
-        """All rows in the order of their ranks, wave after wave; within a wave by number. The second is "the last".
-
-        A pool that must be read from its beginning comes in one wave.
-        """
+    def waves(self, order: Order, first: int) -> Iterator[Sequence[int]]:
+        """All rows in the order of their ranks, wave after wave; within a wave by number."""
         count = self.number()
-        done: Sequence[int] = range(0)
-        size = first if self.indexed else count
+        done: set[int] = set()
+        size = min(max(first, 1), count)
         while True:
-            size = min(max(size, 1), count)
             found = order.lowest(count, size)
-            before = set(done)
-            new = found if not before else [number for number in found if number not in before]
-            yield new, size == count
+            yield [number for number in found if number not in done] if done else found
             if size == count:
                 return
-            done, size = found, size * 2
+            # Every wave of a file without an index is a pass over all of it, so there should be few.
+            done, size = set(found), min(count, size * (2 if self.indexed else 8))

@@ -66,9 +66,7 @@ def shards_of(
 
 def _is_lines(file: SourceFile, path: Path) -> bool:
     """Whether a file may be plain lines of JSON; `open_index` looks closer."""
-    inside = any(
-        getattr(file, name, "") for name in ("member", "at", "archive")
-    )  # rows inside of an archive or an object
+    inside = any(getattr(file, name, "") for name in ("member", "at"))
     named = file.format in ("auto", "jsonl") and path.name.lower().endswith((".json", ".jsonl", ".ndjson"))
     return named and not inside and not file.unreadable
 
