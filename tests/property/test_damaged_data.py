@@ -81,7 +81,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 def test_damaged_files(tmp_path: Path, name: str) -> None:
     content, rng, path, stopped = whole_files()[name], random.Random(name), tmp_path / name, 0
     at = "data" if name == "at.json" else ""
-    for _ in range(60):
+    for _ in range(40):
         path.write_bytes(damaged(content, rng))
         for mode in ("stop", "skip"):
             try:
