@@ -146,6 +146,17 @@ def build_targets(
 ) -> Targets:
     """Move what a teacher says onto the student's sets, `rows` student tokens; `confidence` weighs each row by the
     teacher's largest probability."""
+    placed, total = placed_masses(teacher, plan, tables, rows)
+    targets = collect_targets(placed, total, tables)
+    if confidence:
+        targets.scale = torch.zeros_like(total)
+        targets.scale[plan.targeted[:, 0]] = teacher.largest[plan.targeted[:, 1]]
+    return targets
+
+
+@torch.no_grad()
+def placed_masses(teacher: TeacherRows, plan: PlanBatch, tables: Tables, rows: int) -> tuple[Placed, Tensor]:
+    """Masses on sets, none of them empty, in any order; and all mass of each row, (rows,): 1, or 0 without a target."""
     asked = plan.split_asked(teacher.asked)
     plain, possible = _plain(teacher, plan, tables, asked["banned"])
     listed = _listed(plan, asked)
@@ -156,24 +167,27 @@ def build_targets(
     every = every.select((every.mass > 0) & torch.where(every.place >= 0, possible[every.place] > LEAST, True))
     total = every.mass.new_zeros(rows).index_add_(0, every.row, every.mass).clamp_max_(1)
     total[plan.rows] = (possible[:-1] > LEAST).float()
-    placed = every.select(every.sizes > 0)
-    tail = (total - total.new_zeros(rows).index_add_(0, placed.row, placed.mass)).clamp_min_(0)
+    return every.select(every.sizes > 0), total
+
+
+@torch.no_grad()
+def collect_targets(placed: Placed, total: Tensor, tables: Tables, tail: Tensor | None = None) -> Targets:
+    """Masses on sets as the loss wants them; the tail is what is left of the total, or given."""
+    rows = len(total)
+    if tail is None:
+        tail = (total - total.new_zeros(rows).index_add_(0, placed.row, placed.mass)).clamp_min_(0)
     one = placed.select(placed.sizes == 1)
     one = one.select(one.row.argsort())
     some, kind, large, members = _split(placed.select(placed.sizes > 1), tables, rows)
     entry = torch.where(one.extra >= 0, one.extra, tables.order[one.low.clamp_max(len(tables.order) - 1)])
-    scale = None
-    if confidence:
-        scale = torch.zeros_like(total)
-        scale[plan.targeted[:, 0]] = teacher.largest[plan.targeted[:, 1]]
     return Targets(
         one.row, entry, one.mass, some.row, some.low, some.high, some.extra, some.mass,
-        large.row, kind, large.mass, members, tail, total, scale,
+        large.row, kind, large.mass, members, tail, total,
     )  # fmt: skip
 
 
 @dataclass
-class _Sets:
+class Placed:
     """Masses on sets: of which row, its index among the plain ones (-1: it is none), and the set."""
 
     row: Tensor
@@ -188,30 +202,30 @@ class _Sets:
         """Members of each set."""
         return self.high - self.low + (self.extra >= 0)
 
-    def select(self, which: Tensor) -> _Sets:
+    def select(self, which: Tensor) -> Placed:
         """Some of them, or all in another order."""
-        return _Sets(*(column[which] for column in _columns(self)))
+        return Placed(*(column[which] for column in _columns(self)))
 
 
-def _columns(sets: _Sets) -> list[Tensor]:
+def _columns(sets: Placed) -> list[Tensor]:
     return [getattr(sets, f.name) for f in fields(sets)]
 
 
-def _join(*parts: _Sets) -> _Sets:
-    return _Sets(*(torch.cat(column) for column in zip(*map(_columns, parts), strict=True)))
+def _join(*parts: Placed) -> Placed:
+    return Placed(*(torch.cat(column) for column in zip(*map(_columns, parts), strict=True)))
 
 
-def _plain(teacher: TeacherRows, plan: PlanBatch, tables: Tables, banned: Tensor) -> tuple[_Sets, Tensor]:
+def _plain(teacher: TeacherRows, plan: PlanBatch, tables: Tables, banned: Tensor) -> tuple[Placed, Tensor]:
     """Outcomes of plain rows but for those shared out elsewhere; the mass of what can come at each, (plain rows)."""
     place = torch.full_like(teacher.silent, -1, dtype=torch.int64)
     place[plan.sources] = torch.arange(len(plan.sources), device=place.device)
     n, token, mass = place[teacher.source], teacher.token, teacher.mass
     possible = (1 - teacher.silent[plan.sources]).index_add_(0, plan.banned[:, 0], -banned)
     mass = mass / possible[n].clamp_min(1e-12)
-    return _Sets(plan.rows[n], n, tables.low[token], tables.high[token], tables.extra[token], mass), possible
+    return Placed(plan.rows[n], n, tables.low[token], tables.high[token], tables.extra[token], mass), possible
 
 
-def _listed(plan: PlanBatch, asked: dict[str, Tensor]) -> _Sets:
+def _listed(plan: PlanBatch, asked: dict[str, Tensor]) -> Placed:
     """Outcomes that a plan lists one by one: along realised paths and inside teacher tokens."""
     row, place, _, realised, rest = plan.prefixes.unbind(-1)
     said = asked["steps"].new_zeros(len(row)).index_add_(0, plan.steps[:, 0], asked["steps"].clamp_min(1e-30).log())
@@ -221,15 +235,15 @@ def _listed(plan: PlanBatch, asked: dict[str, Tensor]) -> _Sets:
     named = torch.zeros_like(said).index_add_(0, n, step) + asked["realised"] * (realised >= 0)
     left = said * (1 - named).clamp_min(0)
     none = torch.zeros_like(rest)
-    children = _Sets(row[n], place[n], low, high, extra, said[n] * step)
-    rests = _Sets(row, place, none, none, rest, left).select(rest != NO_REST)
+    children = Placed(row[n], place[n], low, high, extra, said[n] * step)
+    rests = Placed(row, place, none, none, rest, left).select(rest != NO_REST)
     row, _, _, member = plan.inside.unbind(-1)
     none = torch.zeros_like(row)
-    inside = _Sets(row, none - 1, none, none, member, asked["inside"])
+    inside = Placed(row, none - 1, none, none, member, asked["inside"])
     return _join(children.select(children.sizes > 0), rests, inside)
 
 
-def _split(sets: _Sets, tables: Tables, rows: int) -> tuple[_Sets, Tensor, _Sets, Tensor]:
+def _split(sets: Placed, tables: Tables, rows: int) -> tuple[Placed, Tensor, Placed, Tensor]:
     """The same set of a row once, with all its mass, rows ascending: small ones; which large ones; these; members."""
     size = max(len(tables.order), tables.student_size) + 1
     kinds, kind = torch.unique((sets.low * size + sets.high) * size + sets.extra + 1, return_inverse=True)
