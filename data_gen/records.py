@@ -110,8 +110,15 @@ def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 row = orjson.loads(line.rstrip(b"\r\n"))
             except orjson.JSONDecodeError as error:
                 what = f"{error.msg} (column {error.colno})"
-                raise DataError(f"{path}, line {number} is not valid JSON: {what}") from None
+                other = path.suffix not in {".jsonl", ".json"}
+                hint = f"; to make records of it: distill sample {_named(path)} --convert -o {path.stem}.jsonl"
+                raise DataError(f"{path}, line {number} is not valid JSON: {what}{hint * other}") from None
             yield number, _object(path, number, row)
+
+
+def _named(path: Path) -> str:
+    """A path as `distill sample` takes it for one."""
+    return str(path) if "/" in str(path) else f"./{path}"
 
 
 def _object(path: Path, number: int, row: Any) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from data_gen.progress import Progress
+from distill.files import write_whole
 from distill.quiet import quiet_transformers
+from distill.training_data import manifest_of
 
 
 class TrainingProgress(Callback):
@@ -160,6 +162,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             Path(part).unlink(missing_ok=True)
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """`last.ckpt` and the best one, under these names always; a run folder may be moved and renamed between runs."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Files are looked for where the folder lies now; a best one that is gone is forgotten."""
+        here = Path(str(self.dirpath))
+        known = {str(here / Path(p).name): score for p, score in state_dict["best_k_models"].items()}
+        known = {path: score for path, score in known.items() if Path(path).is_file()}
+        best, score = min(known.items(), key=lambda pair: float(pair[1]), default=("", None))
+        worst = max(known, key=lambda path: float(known[path]), default="")
+        super().load_state_dict(
+            state_dict
+            | {"dirpath": self.dirpath, "best_k_models": known, "best_model_path": best, "best_model_score": score}
+            | {"kth_best_model_path": worst, "kth_value": known.get(worst, self.kth_value)}
+            | {"last_model_path": str(here / "last.ckpt")}
+        )
+
+
 class RunFolder(Callback):
     """Leaves `student/`, a ready Hugging Face folder of the best weights, in the run folder when training is done.
 
@@ -185,16 +205,15 @@ class RunFolder(Callback):
         return self.seconds + time.monotonic() - self.since
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """The template's name and the data's manifest, for export and chat."""
+        """The template's name and what the data is, for export and chat."""
         if not trainer.is_global_zero:
             return
         self.total = int(trainer.estimated_stepping_batches)
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "template.txt").write_text(trainer.datamodule.template.name + "\n", encoding="utf-8")
-        manifest = Path(trainer.datamodule.files["train"][0]).with_suffix(".manifest.json")
-        if manifest.is_file():
-            shutil.copyfile(manifest, folder / "data_manifest.json")
+        data = trainer.datamodule
+        write_whole(folder / "data_manifest.json", manifest_of(data.files["train"], data.records["train"]))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """The last step is validated too, wherever `val_check_interval` falls: Lightning does so when asked to stop."""
@@ -248,12 +267,13 @@ def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
 
 def default_callbacks(has_validation: bool) -> list[pl.Callback]:
     """The ones every run gets."""
-    checkpoint = ModelCheckpoint(
+    checkpoint = RunCheckpoint(
         dirpath=None,
         filename="best-{step}",
         monitor="val_bpc" if has_validation else None,
         mode="min",
         save_last=True,
         save_top_k=1,
+        enable_version_counter=False,
     )
     return [TrainingProgress(), RandomState(), StopPolitely(), RunFolder(), checkpoint]

@@ -23,8 +23,10 @@ from distill.errors import DistillError
 from distill.fit_errors import check_recipes, sentence
 from teachers.base import nearest
 
-NOT_DECISIVE = re.compile(r"^(trainer\.(max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*))")
-"""Settings that a resumed run may change"""
+NOT_DECISIVE = re.compile(
+    r"^trainer\.(default_root_dir|max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*)"
+)
+"""Settings that a resumed run may change; its folder may have been moved"""
 
 
 def main(argv: list[str]) -> int:

@@ -57,6 +57,12 @@ def sentence(message: str) -> str:
     return _wrong_type(key, detail) if key else re.sub(r"\b(fit|validate|test|predict)\.(?=model|data)", "", text)
 
 
+def first_sentence(error: BaseException) -> str:
+    """What Lightning complains of, without its advice and its links."""
+    text = " ".join(str(error).split())
+    return re.split(r"(?<=[.:])\s(?=If you want|Find a complete|Pass in|See )", text)[0].rstrip(".")
+
+
 def _inside(key: str, path: str, detail: str) -> str:
     """What is wrong with an object's class or with one of its options."""
     module, _, name = path.rpartition(".")

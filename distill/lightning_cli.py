@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,22 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from distill import callbacks
 from distill.data import InstructionData
+from distill.errors import DistillError
 from distill.files import write_whole
 from distill.fit import check_run_folder, processor_precision
+from distill.fit_errors import first_sentence
 from distill.module import Distiller
+
+SETTING = re.compile(r"val_check_interval|Early stopping conditioned on metric")
+"""In what Lightning says of a setting only once training begins"""
+
+
+def _check_trainer(config: Any) -> None:
+    """Raise for settings that Lightning takes and we cannot serve."""
+    if str(config["precision"]).startswith("16"):
+        raise DistillError(f"trainer.precision {config['precision']} is not supported: take bf16-mixed or 32-true")
+    if config["accumulate_grad_batches"] < 1:
+        raise DistillError(f"trainer.accumulate_grad_batches is 1 at least, got {config['accumulate_grad_batches']}")
 
 
 def _listed(value: Any) -> list[Any]:
@@ -75,6 +89,16 @@ class DistillCLI(LightningCLI):
             },
         )
 
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; what does not fit together is found before any work."""
+        super().instantiate_classes()
+        context = getattr(self.model.student.config, "max_position_embeddings", None)
+        if context and self.datamodule.max_length > context:
+            raise DistillError(
+                f"data.max_length is {self.datamodule.max_length}, but this student reads {context} tokens at most: "
+                "lower it, or take a student with a longer context"
+            )
+
     @property
     def folder(self) -> Path:
         """The run folder."""
@@ -99,7 +123,11 @@ class DistillCLI(LightningCLI):
         for callback in config["callbacks"]:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str((root / "checkpoints").resolve())
-        return super().instantiate_trainer(**kwargs)
+        _check_trainer(config)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError) as error:  # a MisconfigurationException is no such error
+            raise DistillError(f"trainer: {first_sentence(error)}") from None
 
     def before_fit(self) -> None:
         """Go on from the run's last checkpoint when it is the same recipe; write down what is resolved."""
@@ -122,6 +150,12 @@ class DistillCLI(LightningCLI):
             self.trainer.fit(model, **kwargs)
         except SystemExit:  # Lightning's way out after Ctrl-C
             self.interrupted = True
+        except (ValueError, RuntimeError) as error:
+            if not SETTING.search(str(error)):
+                raise
+            raise DistillError(f"trainer: {first_sentence(error)}") from None
+        # Ctrl-C while the last step was validated stops nothing here, but whoever called may have more to do.
+        self.interrupted |= any(c.asked for c in self.trainer.callbacks if isinstance(c, callbacks.StopPolitely))  # type: ignore[attr-defined]
 
     def predict(self, model: Any, **kwargs: Any) -> None:
         """Print every row of `data.val` with the student's answer, as JSON lines on stdout."""
