@@ -28,7 +28,7 @@ class TeacherRows:
     """
 
     source: Tensor
-    """(entries): its positions, ascending"""
+    """(entries): its positions, in any order"""
     token: Tensor
     """(entries): teacher ids"""
     mass: Tensor
@@ -95,6 +95,8 @@ class Targets:
     """(rows): factor of each row's loss; None: 1"""
 
 
+RareOutcomes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""(positions, what is below the floor there) -> position, id and mass of what stands for it"""
 LARGE = 64
 """Sets with more members, over all rows, than 1 in LARGE of (rows, student vocab) are summed by a matrix product"""
 MOST = 256
@@ -103,11 +105,17 @@ MOST = 256
 
 @torch.no_grad()
 def dense_rows(
-    logits: Callable[[slice], Tensor], positions: int, plan: PlanBatch, tables: Tables, floor: float, at_once: int
+    logits: Callable[[slice], Tensor],
+    positions: int,
+    plan: PlanBatch,
+    tables: Tables,
+    floor: float,
+    at_once: int,
+    rare: RareOutcomes | None = None,
 ) -> TeacherRows:
     """Read a teacher's probabilities off `logits(slice)`, (positions of the slice, at least vocab), a part at a time.
 
-    Outcomes of at most `floor` are left to the tail, unless the plan asks for them.
+    Outcomes of at most `floor` are left to the tail, unless the plan asks for them or `rare` takes them up.
     """
     vocabulary, asked = len(tables.low), plan.asked()
     plain = torch.zeros(positions, dtype=torch.bool, device=asked.device)
@@ -136,6 +144,8 @@ def dense_rows(
         p = p[rows]
         at = (p > floor).nonzero()
         found.append((rows[at[:, 0]] + start, at[:, 1], p[at[:, 0], at[:, 1]]))
+        if rare is not None:
+            found.append(rare(rows + start, p.masked_fill_(p > floor, 0.0)))
     source, token, mass = (torch.cat(column) for column in zip(*found, strict=True))
     return TeacherRows(source, token, mass, masses, torch.cat(silent), torch.cat(largest))
 
@@ -160,14 +170,14 @@ def placed_masses(teacher: TeacherRows, plan: PlanBatch, tables: Tables, rows: i
     asked = plan.split_asked(teacher.asked)
     plain, possible = _plain(teacher, plan, tables, asked["banned"])
     listed = _listed(plan, asked)
-    whole = listed.mass.new_zeros(rows).index_add_(0, listed.row, listed.mass).clamp_min_(1e-12)
+    whole = _sums(rows, listed).clamp_min_(1e-12)
     possible = torch.cat([possible, possible.new_ones(1)])  # the last one for "no plain row"
-    listed.mass = listed.mass / torch.where(listed.place >= 0, possible[listed.place], whole[listed.row])
+    listed.mass = (listed.mass / torch.where(listed.place >= 0, possible[listed.place], whole[listed.row])).float()
     every = _join(plain, listed)
     every = every.select((every.mass > 0) & torch.where(every.place >= 0, possible[every.place] > LEAST, True))
-    total = every.mass.new_zeros(rows).index_add_(0, every.row, every.mass).clamp_max_(1)
-    total[plan.rows] = (possible[:-1] > LEAST).float()
-    return every.select(every.sizes > 0), total
+    total = _sums(rows, every).clamp_max_(1)
+    total[plan.rows] = (possible[:-1] > LEAST).double()
+    return every.select(every.sizes > 0), total.float()
 
 
 @torch.no_grad()
@@ -175,7 +185,7 @@ def collect_targets(placed: Placed, total: Tensor, tables: Tables, tail: Tensor 
     """Masses on sets as the loss wants them; the tail is what is left of the total, or given."""
     rows = len(total)
     if tail is None:
-        tail = (total - total.new_zeros(rows).index_add_(0, placed.row, placed.mass)).clamp_min_(0)
+        tail = (total - _sums(rows, placed)).clamp_min_(0).float()
     one = placed.select(placed.sizes == 1)
     one = one.select(one.row.argsort())
     some, kind, large, members = _split(placed.select(placed.sizes > 1), tables, rows)
@@ -207,6 +217,11 @@ class Placed:
         return Placed(*(column[which] for column in _columns(self)))
 
 
+def _sums(rows: int, sets: Placed) -> Tensor:
+    """All masses of each row, (rows); in float64, for there may be many and small ones."""
+    return sets.mass.new_zeros(rows, dtype=torch.float64).index_add_(0, sets.row, sets.mass.double())
+
+
 def _columns(sets: Placed) -> list[Tensor]:
     return [getattr(sets, f.name) for f in fields(sets)]
 
@@ -220,8 +235,8 @@ def _plain(teacher: TeacherRows, plan: PlanBatch, tables: Tables, banned: Tensor
     place = torch.full_like(teacher.silent, -1, dtype=torch.int64)
     place[plan.sources] = torch.arange(len(plan.sources), device=place.device)
     n, token, mass = place[teacher.source], teacher.token, teacher.mass
-    possible = (1 - teacher.silent[plan.sources]).index_add_(0, plan.banned[:, 0], -banned)
-    mass = mass / possible[n].clamp_min(1e-12)
+    possible = (1 - teacher.silent[plan.sources].double()).index_add_(0, plan.banned[:, 0], -banned.double())
+    mass = (mass / possible[n].clamp_min(1e-12)).float()
     return Placed(plan.rows[n], n, tables.low[token], tables.high[token], tables.extra[token], mass), possible
 
 
@@ -232,8 +247,8 @@ def _listed(plan: PlanBatch, asked: dict[str, Tensor]) -> Placed:
     said = said.exp()  # (prefixes)
     n, _, low, high, extra = plan.follow.unbind(-1)
     step = asked["follow"]
-    named = torch.zeros_like(said).index_add_(0, n, step) + asked["realised"] * (realised >= 0)
-    left = said * (1 - named).clamp_min(0)
+    named = (asked["realised"] * (realised >= 0)).double().index_add_(0, n, step.double())
+    left = said * (1 - named).clamp_min(0).float()
     none = torch.zeros_like(rest)
     children = Placed(row[n], place[n], low, high, extra, said[n] * step)
     rests = Placed(row, place, none, none, rest, left).select(rest != NO_REST)
