@@ -104,7 +104,7 @@ def lay_row(
     sets: VocabularySets, s_ends: np.ndarray, s_ids: np.ndarray, t_ends: np.ndarray, t_ids: np.ndarray, text: bytes
 ) -> RowPlan:
     """Lay the teacher's tokens over the student's; `ends` are positions in `text`, the row's canonical bytes."""
-    s_starts, t_starts = np.concatenate([[0], s_ends[:-1]]), np.concatenate([[0], t_ends[:-1]])[: len(t_ids)]
+    s_starts, t_starts = (np.concatenate([[0], ends])[: len(ends)] for ends in (s_ends, t_ends))
     at = np.searchsorted(t_starts, s_starts, "right") - 1  # of tokens without canonical bytes, spaces, the one after
     last = np.searchsorted(t_ends, s_ends, "left")  # where the student's token ends
     silent = np.array([sets.student_bytes[u] == b"" for u in s_ids.tolist()], dtype=bool)
