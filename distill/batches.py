@@ -1,7 +1,8 @@
 """Which rows go into which batch, and what a batch holds.
 
 The order of an epoch is a pure function of (seed, epoch): rows are shuffled, grouped with others of about their length
-so that little is padding, and the batches shuffled again. A sampler that has stopped in the middle goes on from there.
+so that little is padding, and the batches shuffled again; or they are packed into rectangles (distill.packing), and
+these shuffled. A sampler that has stopped in the middle goes on from there.
 """
 
 from __future__ import annotations
@@ -15,26 +16,40 @@ import torch
 from torch import Tensor
 
 from distill.encoding import Side
+from distill.packing import lay, pack
 
 WINDOW_BATCHES = 64
 
 
 @dataclass
 class Tokens:
-    """One side of a batch, padded on the right."""
+    """One side of a batch, in one rectangle: a row a line, filled up on the right, or, packed, several rows a line."""
 
     ids: Tensor
-    """(rows, length)"""
+    """(lines, length)"""
     mask: Tensor
-    """(rows, length), 1 where there is a token"""
+    """(lines, length), 1 where there is a token"""
     positions: Tensor
-    """(tokens): flat index into rows x length of the position that predicts each supervised token"""
+    """(tokens): flat index into lines x length of the position that predicts each supervised token, row by row"""
     labels: Tensor
     """(tokens): the supervised tokens"""
+    starts: Tensor
+    """(rows): flat index of each row's first token"""
+    counts: Tensor
+    """(rows): supervised tokens of each row"""
+    position_ids: Tensor | None = None
+    """(lines, length): place of each token in its row, where lines hold several; None where a line is a row"""
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What a model is called with. Without a mask transformers tells packed rows apart by their positions."""
+        if self.position_ids is not None:
+            return {"input_ids": self.ids, "position_ids": self.position_ids}
+        return {"input_ids": self.ids, "attention_mask": self.mask}
 
     def to(self, device: Any) -> Tokens:
         """A copy on a device."""
-        return Tokens(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return _moved(self, device)
 
 
 @dataclass
@@ -42,13 +57,15 @@ class Places:
     """Pairs of positions at which student and teacher have said the same text."""
 
     student: Tensor
-    """(places): flat index into the student's rows x length"""
+    """(places): flat index into the student's lines x length"""
     teacher: Tensor
     """(places): the same on the teacher's side"""
+    at: Tensor
+    """(places, 2): which row of the batch, and the student's token in it"""
 
     def to(self, device: Any) -> Places:
         """A copy on a device."""
-        return Places(self.student.to(device), self.teacher.to(device))
+        return _moved(self, device)
 
 
 @dataclass
@@ -77,21 +94,40 @@ class Batch:
         return replace(self, **moved)
 
 
-def gather_tokens(side: Side, rows: list[int], pad_id: int) -> Tokens:
-    """Pad these rows of a side into one rectangle and list its supervised positions, row by row."""
+def _moved(held: Any, device: Any) -> Any:
+    there = {f.name: value.to(device) for f in fields(held) if (value := getattr(held, f.name)) is not None}
+    return replace(held, **there)
+
+
+def gather_tokens(side: Side, rows: list[int], pad_id: int, width: int | None = None) -> Tokens:
+    """Lay these rows of a side into one rectangle and list its supervised positions, row by row.
+
+    `width`: pack them into lines of about so many tokens, of the longest row where that is longer.
+    """
     slices = [side.row(r) for r in rows]
-    length = max(s.stop - s.start for s in slices)
-    ids = np.full((len(rows), length), pad_id, dtype=np.int64)
-    mask = np.zeros((len(rows), length), dtype=np.int64)
-    supervised = np.zeros((len(rows), length), dtype=bool)
-    for n, s in enumerate(slices):
-        width = s.stop - s.start
-        ids[n, :width] = side.ids[s]
-        mask[n, :width] = 1
-        supervised[n, :width] = side.supervised[s]
-    at = np.flatnonzero(supervised.reshape(-1))
+    lengths = np.array([s.stop - s.start for s in slices], dtype=np.int64)
+    lines, length = len(rows), int(lengths.max())
+    starts = np.arange(lines, dtype=np.int64) * length
+    if width is not None:
+        starts, lines, length = lay(lengths, max(width, length))
+    ids = np.full(lines * length, pad_id, dtype=np.int64)
+    mask, places = np.zeros_like(ids), np.zeros_like(ids)
+    supervised = []
+    for start, size, s in zip(starts.tolist(), lengths.tolist(), slices, strict=True):
+        here = slice(start, start + size)
+        ids[here], mask[here], places[here] = side.ids[s], 1, np.arange(size)
+        supervised.append(start + np.flatnonzero(side.supervised[s]))
+    at = np.concatenate(supervised)
+    shape = (lines, length)
     return Tokens(
-        torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(at - 1), torch.from_numpy(ids.reshape(-1)[at])
+        ids=torch.from_numpy(ids.reshape(shape)),
+        mask=torch.from_numpy(mask.reshape(shape)),
+        positions=torch.from_numpy(at - 1),
+        labels=torch.from_numpy(ids[at]),
+        starts=torch.from_numpy(starts),
+        counts=torch.tensor([len(part) for part in supervised]),
+        # A place that holds nothing has position 0, so it is a row of its own.
+        position_ids=torch.from_numpy(places.reshape(shape)) if width is not None else None,
     )
 
 
@@ -114,17 +150,19 @@ def shared_places(student: Side, teacher: Side, answers: np.ndarray | None, row:
 
 
 def gather_places(places: list[np.ndarray], student: Tokens, teacher: Tokens) -> Places:
-    """The places of a batch's rows in its padded rectangles."""
-    lengths = np.array([student.ids.shape[1], teacher.ids.shape[1]])
-    flat = torch.from_numpy(np.concatenate([pairs + n * lengths for n, pairs in enumerate(places)]))
-    return Places(flat[:, 0].contiguous(), flat[:, 1].contiguous())
+    """The places of a batch's rows in its rectangles."""
+    pairs = torch.from_numpy(np.concatenate(places))
+    row = torch.repeat_interleave(torch.tensor([len(part) for part in places]))
+    ours, theirs = pairs[:, 0], pairs[:, 1]
+    return Places(student.starts[row] + ours, teacher.starts[row] + theirs, torch.stack([row, ours], 1))
 
 
 class BatchPlan:
     """Sampler of `(rows, supervised tokens of the optimizer step)`; one pass is one epoch.
 
-    `accumulate` batches make one optimizer step. With several ranks each takes every world-th batch, and all take
-    equally many.
+    A batch is `batch_size` rows or, with a `width`, the rows that fill `batch_size` lines of so many tokens, line by
+    line. `accumulate` batches make one optimizer step. With several ranks each takes every world-th batch, and all
+    take equally many.
     """
 
     def __init__(
@@ -134,31 +172,46 @@ class BatchPlan:
         batch_size: int,
         *,
         seed: int | None,
+        width: int | None = None,
         accumulate: int = 1,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.lengths, self.supervised, self.batch_size = lengths, supervised, batch_size
         self.seed, self.accumulate, self.rank, self.world = seed, accumulate, rank, world
+        self.width = None if width is None else max(width, int(lengths.max(initial=1)))
+        self.lines = len(lengths) if self.width is None else len(pack(lengths, self.width))
+        """Of all batches together, the same in every epoch"""
         self.epoch = self.position = 0
 
     def __len__(self) -> int:
-        return max(-(-len(self.lengths) // self.batch_size) // self.world, 1)
+        return max(-(-self.lines // self.batch_size) // self.world, 1)
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        """The batches of an epoch; without a seed the rows by length, always the same."""
-        if self.seed is None:
-            by_length = np.argsort(self.lengths, kind="stable")
-            return [by_length[i : i + self.batch_size] for i in range(0, len(by_length), self.batch_size)]
-        rng = np.random.default_rng([self.seed, epoch])
-        rows = rng.permutation(len(self.lengths))
-        window = self.batch_size * WINDOW_BATCHES
+        """The batches of an epoch; without a seed always the same, the rows by length or packed."""
+        rng = None if self.seed is None else np.random.default_rng([self.seed, epoch])
+        rows = np.arange(len(self.lengths)) if rng is None else rng.permutation(len(self.lengths))
+        if self.width is not None:
+            lines = [rows[line] for line in pack(self.lengths[rows], self.width)]
+            if rng is not None:
+                lines = [lines[i] for i in rng.permutation(len(lines))]
+            return [np.concatenate(lines[i : i + self.batch_size]) for i in range(0, len(lines), self.batch_size)]
+        window = len(rows) if rng is None else self.batch_size * WINDOW_BATCHES
         batches = []
         for i in range(0, len(rows), window):
             part = rows[i : i + window]
             part = part[np.argsort(self.lengths[part], kind="stable")]
             batches += [part[j : j + self.batch_size] for j in range(0, len(part), self.batch_size)]
-        return [batches[i] for i in rng.permutation(len(batches))]
+        return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
+
+    def filled(self) -> float:
+        """The share of the next epoch's batches that is tokens; the rest fills them up."""
+        places = 0
+        for rows in self.order(self.epoch):
+            lengths = self.lengths[rows]
+            lines, length = (len(rows), lengths.max()) if self.width is None else lay(lengths, self.width)[1:]
+            places += lines * int(length)
+        return float(self.lengths.sum() / places)
 
     def __iter__(self) -> Iterator[tuple[list[int], float]]:
         if self.position >= len(self):  # the loader need not ask for the end of an epoch it has counted out

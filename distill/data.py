@@ -8,6 +8,7 @@ batches in an order that depends on the seed alone.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from distill.align import Aligner
 from distill.batches import Batch, BatchPlan, gather_places, gather_tokens, shared_places
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
+from distill.packing import check_packing
 from distill.plans import RowPlan
 
 PARTS = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}
@@ -30,8 +32,15 @@ PARTS = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict
 class EncodedRows:
     """A set of rows on both sides; `rows[(indices, step_tokens)]` is a Batch."""
 
-    def __init__(self, student: Side, teacher: Side | None, aligner: Aligner | None, pads: tuple[int, int]) -> None:
-        self.student, self.teacher, self.aligner, self.pads = student, teacher, aligner, pads
+    def __init__(
+        self,
+        student: Side,
+        teacher: Side | None,
+        aligner: Aligner | None,
+        pads: tuple[int, int],
+        width: int | None = None,
+    ) -> None:
+        self.student, self.teacher, self.aligner, self.pads, self.width = student, teacher, aligner, pads, width
         self.plans: list[RowPlan] = []
         self.places: list[np.ndarray] = []
         """Of every row, where features are compared; empty without features"""
@@ -41,8 +50,12 @@ class EncodedRows:
 
     def __getitem__(self, wanted: tuple[list[int], float]) -> Batch:
         rows, step_tokens = wanted
-        student = gather_tokens(self.student, rows, self.pads[0])
-        teacher = gather_tokens(self.teacher, rows, self.pads[1]) if self.teacher is not None else None
+        return self.batch(rows, step_tokens, self.width)
+
+    def batch(self, rows: list[int], step_tokens: float, width: int | None) -> Batch:
+        """These rows, a row a line, or packed into lines of `width` tokens, on each side into as many as it takes."""
+        student = gather_tokens(self.student, rows, self.pads[0], width)
+        teacher = gather_tokens(self.teacher, rows, self.pads[1], width) if self.teacher is not None else None
         places = None
         if self.places and teacher is not None:
             places = gather_places([self.places[r] for r in rows], student, teacher)
@@ -69,6 +82,7 @@ class InstructionData(pl.LightningDataModule):
         batch_size: int = 32,
         val_batch_size: int | None = None,
         max_length: int = 512,
+        packing: bool = False,
         question_share: float = 0.0,
         seed: int = 0,
         limit: int | None = None,
@@ -80,9 +94,12 @@ class InstructionData(pl.LightningDataModule):
             template: how a record is put into words for the student: qa, alpaca, llama-x, chinese-alpaca, chatml or
                 llama2.
             teacher_template: the same for the teacher; default the student's.
-            batch_size: rows a batch, on each device.
-            val_batch_size: rows a batch in validation; default twice `batch_size`.
+            batch_size: rows a batch, on each device; with `packing` lines of `max_length` tokens, each holding as many
+                rows as fit.
+            val_batch_size: the same in validation; default twice `batch_size`.
             max_length: longest row in tokens; longer ones lose the end of their answer.
+            packing: put several rows into a line, which see nothing of each other, so that little of a batch is
+                filling. False: rows of about one length share a batch.
             question_share: share of rows of which the question is learnt too, not only the answer. 1 is pre-training; a
                 little in fine-tuning keeps a teacher able to write questions itself; 0 with a teacher.
             seed: decides the order of rows.
@@ -98,6 +115,8 @@ class InstructionData(pl.LightningDataModule):
         if not 0 <= question_share <= 1:
             raise DistillError(f"data.question_share is a share between 0 and 1, got {question_share}")
         self.max_length, self.question_share, self.seed, self.limit = max_length, question_share, seed, limit
+        self.width = max_length if packing else None
+        self._checked = not packing
         self.records: dict[str, list[Record]] = {}
         self.rows: dict[str, EncodedRows] = {}
         self._found: dict[str, list[Record]] = {}
@@ -145,17 +164,17 @@ class InstructionData(pl.LightningDataModule):
         """Add the teacher's side and the alignment, when the model has a teacher."""
         pads = (model.student_pad, model.teacher_pad)
         if model.teacher_view is None:
-            return EncodedRows(student, None, None, pads)
+            return EncodedRows(student, None, None, pads, self.width)
         if self.question_share:
             raise DistillError("data.question_share goes without a teacher: set it to 0, or model.teacher to null")
         # A teacher may need more tokens for the same text; what the student keeps, it must cover.
         teacher = encode_side(model.teacher_view, self.teacher_template, records, 4 * self.max_length)
         if model.aligner is None:
             teacher = _cut_like(student, teacher)
-            rows = EncodedRows(student, teacher, None, pads)
+            rows = EncodedRows(student, teacher, None, pads, self.width)
             self._place(model, rows)
             return rows
-        rows = EncodedRows(student, teacher, model.aligner, pads)
+        rows = EncodedRows(student, teacher, model.aligner, pads, self.width)
         answers = [[text for text, said in self.template.render(r) if said] for r in records]
         rows.plans = [model.aligner.plan(answers[r], teacher, student, r) for r in range(len(records))]
         covered = sum(int((plan.teacher_at >= 0).sum()) for plan in rows.plans)
@@ -187,6 +206,12 @@ class InstructionData(pl.LightningDataModule):
         if self._resume_at is not None:
             self.plan.load_state_dict(self._resume_at)
             self._resume_at = None
+        if self.trainer.global_rank == 0:  # type: ignore[union-attr]
+            print(
+                f"train: {len(self.rows['train'])} rows, {len(self.plan)} batches an epoch on each device; "
+                f"{100 * self.plan.filled():.1f} % of a batch are tokens, the rest fills it up",
+                file=sys.stderr,
+            )
         return _loader(self.rows["train"], self.plan)
 
     def val_dataloader(self) -> DataLoader | list:
@@ -199,9 +224,27 @@ class InstructionData(pl.LightningDataModule):
         trainer: Any = self.trainer
         side = self.rows[part].student
         return BatchPlan(
-            side.lengths, side.supervised_counts, batch_size, seed=seed,
+            side.lengths, side.supervised_counts, batch_size, seed=seed, width=self.width,
             accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, world=trainer.world_size,
         )  # fmt: skip
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Before the first packed batch: do the models keep its rows apart? Everything is on its device by now."""
+        if not self._checked:
+            self._checked = True
+            self._check_packing(batch)
+        return batch
+
+    def _check_packing(self, batch: Batch) -> None:
+        trainer: Any = self.trainer
+        if trainer.state.fn == "predict" or "fsdp" in type(trainer.strategy).__name__.lower():
+            return  # no batch of ours is run; sharded weights cannot be used out of turn
+        rows = self.rows["train" if trainer.state.fn == "fit" else "val"]
+        few = np.resize(np.argsort(rows.student.lengths, kind="stable")[:3], 3).tolist()
+        pair = [rows.batch(few, 1.0, width).to(batch.student.ids.device) for width in (self.width, None)]
+        if trainer.state.fn != "fit":
+            pair = [replace(one, teacher=None, places=None) for one in pair]
+        check_packing(trainer.lightning_module, *pair)
 
     def state_dict(self) -> dict[str, Any]:
         """Where in the order of rows the run stands; Lightning puts it into the checkpoint."""

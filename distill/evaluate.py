@@ -133,7 +133,7 @@ def bits_of(
             tokens = gather_tokens(side, rows, pad).to(model.device)
             if not len(tokens.labels):
                 continue
-            hidden = model.base_model(input_ids=tokens.ids, attention_mask=tokens.mask, use_cache=False)[0]
+            hidden = model.base_model(**tokens.inputs, use_cache=False)[0]
             picked = hidden.flatten(0, 1)[tokens.positions]  # (tokens, width)
             for at in range(0, len(picked), 512):
                 logits = model.get_output_embeddings()(picked[at : at + 512]).float()  # (tokens, vocab)

@@ -35,11 +35,9 @@ class KeptSignals:
 
     def _keep(self, batch: Batch, signal: DenseSignal) -> None:
         assert batch.teacher is not None
-        length = batch.teacher.ids.shape[1]
-        counts, placed = (
-            torch.bincount(at // length, minlength=len(batch.rows)).tolist()
-            for at in (batch.teacher.positions, batch.places.teacher if batch.places else batch.teacher.positions[:0])
-        )
+        counts = batch.teacher.counts.tolist()
+        places = batch.places.at[:, 0] if batch.places else batch.teacher.counts[:0]
+        placed = torch.bincount(places, minlength=len(batch.rows)).tolist()
         hidden = signal.hidden.split(counts)
         layers = {n: h.split(placed) for n, h in signal.layers.items()}
         for n, row in enumerate(batch.rows):

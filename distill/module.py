@@ -112,7 +112,7 @@ class Distiller(pl.LightningModule):
         total, values = self.head_losses(terms, hidden, signal, batch)
         found = dict(zip(self._loss_names, values, strict=True))
         if self.features is not None:
-            found["loss/features"] = self.features(layers, signal.layers, _at(batch)).sum()
+            found["loss/features"] = self.features(layers, signal.layers, batch.places and batch.places.at).sum()
             total = total + found["loss/features"]
         tokens = len(batch.student.labels)
         self.log_dict({name: value.detach() / tokens for name, value in found.items()}, on_step=True, on_epoch=False)
@@ -127,7 +127,7 @@ class Distiller(pl.LightningModule):
         last = self.student.config.num_hidden_layers
         there = tokens.positions if places is None else places.student
         with CatchLayers(self.student, [k for k in wanted if k != last], there) as caught:
-            out = self.student.base_model(input_ids=tokens.ids, attention_mask=tokens.mask, use_cache=False)
+            out = self.student.base_model(**tokens.inputs, use_cache=False)
         final = out.last_hidden_state.flatten(0, 1)
         return final[tokens.positions], {k: final[there] if k == last else caught.states[k] for k in wanted}
 
@@ -144,7 +144,8 @@ class Distiller(pl.LightningModule):
         layers = self.features.teacher_layers if self.features is not None else []
         side = batch.teacher
         places = batch.places.teacher if batch.places is not None else None
-        signal = self._teacher.signal(side.ids, side.mask, side.positions, layers, places)
+        packed = {} if side.position_ids is None else {"position_ids": side.position_ids}
+        signal = self._teacher.signal(side.ids, side.mask, side.positions, layers, places, **packed)
         if not torch.isfinite(signal.hidden).all():
             raise DistillError("the teacher's hidden states are not finite: load it in full precision (dtype: fp32)")
         return signal
@@ -219,13 +220,6 @@ class Distiller(pl.LightningModule):
         """The teacher is no submodule: it moves to the device by hand."""
         if self._teacher is not None:
             self._teacher.to(self.device)
-
-
-def _at(batch: Batch) -> Tensor:
-    """Row and position of the places at which features are compared, (places, 2)."""
-    assert batch.places is not None
-    length = batch.student.ids.shape[1]
-    return torch.stack([batch.places.student // length, batch.places.student % length], 1)
 
 
 def _attend(student: Any, attention: str) -> None:

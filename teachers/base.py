@@ -138,9 +138,11 @@ class SignalTeacher(Protocol):
         positions: torch.Tensor,
         layers: Sequence[int | str],
         layer_positions: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> DenseSignal:
         """What it says at flat `positions` of the padded (rows, length) input; hidden states of `layers` at
-        `layer_positions`, by default the same."""
+        `layer_positions`, by default the same. `position_ids`, (rows, length), are given where a row holds several
+        texts: they start at 0 with each, and no text may see another. A teacher without them cannot be packed."""
 
 
 def vocabulary_id(tokenizer: Any) -> str:

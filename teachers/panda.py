@@ -236,26 +236,31 @@ class PandaTeacher:
         positions: torch.Tensor,
         layers: Sequence[int | str],
         layer_positions: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> DenseSignal:
         """Final hidden states, after the last norm, at flat `positions` of the (batch, length) input.
 
         Those of `layers` are given at `layer_positions`, by default the same; they are numbered as transformers numbers
         `hidden_states`: 0 the embeddings, k the output of block k, the last one after the norm; `value:k` and the like
-        are parts of a block's attention (teachers.hidden). Padding may stand on either side. Rows of the output
-        embedding beyond the tokenizer's entries, which some checkpoints have, are left out.
+        are parts of a block's attention (teachers.hidden). Padding may stand on either side. With `position_ids`
+        several texts share a line, and the mask does not count. Rows of the output embedding beyond the tokenizer's
+        entries, which some checkpoints have, are left out.
         """
         import torch
 
         model = self.model
-        self._check_signal(int(attention_mask.sum(-1).max()), layers)
+        packed = position_ids is not None
+        if position_ids is None:
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        self._check_signal(int(position_ids.max()) + 1, layers)
         last = model.config.num_hidden_layers
         inner = [k for k in layers if k != last]
         there = positions if layer_positions is None else layer_positions
         with torch.no_grad(), generation.evaluating(model), CatchLayers(model, inner, there) as caught:
             final = model.base_model(
                 input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=(attention_mask.long().cumsum(-1) - 1).clamp(min=0),
+                attention_mask=None if packed else attention_mask,  # the positions keep texts apart
+                position_ids=position_ids,
                 use_cache=False,
             ).last_hidden_state.flatten(0, 1)
         hidden = final[positions]  # (tokens, width)

@@ -20,8 +20,12 @@ def batch(rows: list[int]) -> Batch:
         torch.tensor([5 * n + k for n, row in enumerate(rows) for k in range(counts[row])], dtype=torch.long)
         for counts in (COUNTS, PLACES)
     )
-    tokens = Tokens(torch.zeros(len(rows), 5, dtype=torch.long), torch.ones(len(rows), 5), positions, positions)
-    return Batch(tokens, tokens, None, 1.0, 1, rows, Places(places, places))
+    starts, at = 5 * torch.arange(len(rows)), torch.stack([places // 5, places % 5], 1)
+    tokens = Tokens(
+        torch.zeros(len(rows), 5, dtype=torch.long), torch.ones(len(rows), 5), positions, positions, starts,
+        torch.tensor([COUNTS[row] for row in rows]),
+    )  # fmt: skip
+    return Batch(tokens, tokens, None, 1.0, 1, rows, Places(places, places, at))
 
 
 def ask(asked: list[list[int]]) -> Callable[[Batch], DenseSignal]:
