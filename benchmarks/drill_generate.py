@@ -3,8 +3,8 @@
     python benchmarks/drill_generate.py kill      20 random `kill -9` over 1,000 rows, 64 in flight
     python benchmarks/drill_generate.py memory    100,000 rows: resident memory every 10,000
 
-`kill` counts at the server: rows lost, rows doubled, answers paid for twice. `memory` asks the fast server of
-bench_generate.py and prints how much memory the process holds as the rows go by.
+`kill` counts at the server: rows lost, rows doubled, answers that arrived twice. `memory` asks a teacher that answers
+at once and prints how much memory the process holds as the rows go by.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from bench_generate import question, server  # noqa: E402
+from bench_generate import TEXT, question  # noqa: E402
 
+from teachers.base import Completion, Request  # noqa: E402
 from tests.fault_server import FaultServer  # noqa: E402
 
 
@@ -64,38 +66,47 @@ def kill(rows: int, kills: int, in_flight: int) -> None:
     assert twice <= kills * in_flight
 
 
-def memory(rows: int, in_flight: int) -> None:
-    """Resident memory of a run, read from outside."""
-    with tempfile.TemporaryDirectory() as name, server(0.0) as url:
-        folder = Path(name)
-        with (folder / "in.jsonl").open("w", encoding="utf-8") as file:
+class Talker:
+    """A teacher that answers at once and keeps nothing."""
+
+    name, local = "talker", False
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        for request in requests:
+            usage = {"prompt_tokens": 64, "completion_tokens": 80}
+            said = request.messages[-1]["content"][6:16] + TEXT
+            yield Completion(request.key, said, model=self.name, usage=usage)
+
+
+def memory(rows: int) -> None:
+    """Resident memory of a run as its rows go by; the novelty filter is off: its index grows with the rows kept."""
+    from data_gen import harvest
+    from data_gen.job import run
+    from data_gen.strategies.answer import Answer
+
+    print("| rows | MB resident |\n|---|---|")
+    write, count = harvest._write, 0
+
+    def counted(file: Any, row: Any) -> None:
+        nonlocal count
+        write(file, row)
+        count += 1
+        if count % (rows // 10) == 0 or count == 100:
+            print(f"| {count:,} | {_resident_mb():.1f} |", flush=True)
+
+    harvest._write = counted
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "in.jsonl"
+        with path.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps({"instruction": question(n)}, ensure_ascii=False) + "\n" for n in range(rows))
-        run = start(folder, url, in_flight)
-        journal, step, seen = folder / "out.jsonl.journal", rows // 10, 0
-        print("| rows | MB resident |\n|---|---|")
-        while run.poll() is None:
-            time.sleep(0.5)
-            done = _lines(journal)
-            if done >= seen + step:
-                seen = done
-                print(f"| {done:,} | {_resident_mb(run.pid):.0f} |", flush=True)
-        out: Any = run.communicate()[0]
-        print(out.decode().splitlines()[-2:])
+        start = time.process_time()
+        report = run(Answer(str(path)), Talker(), Path(name) / "out.jsonl", filters={"novelty": False})
+    assert report.accepted == rows, report.rejected
+    print(f"\n{1000 * (time.process_time() - start) / rows:.2f} ms of processor time a row without the network")
 
 
-def _lines(path: Path) -> int:
-    """About how many lines a growing file has, from its size and its first line."""
-    if not path.exists() or not (size := path.stat().st_size):
-        return 0
-    with path.open("rb") as file:
-        return size // max(1, len(file.readline()))
-
-
-def _resident_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":
@@ -108,4 +119,4 @@ if __name__ == "__main__":
     if args.drill == "kill":
         kill(args.rows or 1000, args.kills, args.in_flight)
     else:
-        memory(args.rows or 100_000, args.in_flight)
+        memory(args.rows or 100_000)

@@ -66,6 +66,7 @@ class Calls:
         self._pausing = 0
         self._over = asyncio.Event()
         self._places = asyncio.Semaphore(teacher.concurrency)
+        self._gate = asyncio.Lock()
         teacher.ring.renew()
         self._tasks: set[asyncio.Task[Completion]] = set()
         self._post = Post(teacher)
@@ -145,6 +146,8 @@ class Calls:
         async with self._places:
             tokens = estimated_tokens(request) + request.max_tokens if teacher.ring.paced else 0
             key = await teacher.ring.place(tokens, self._sleep)
+            async with self._gate:  # one sending a turn of the loop: what has arrived is read, and safe, first
+                await asyncio.sleep(0)
             if self._over.is_set():
                 raise Never("not sent: the run was stopped")
             effort.sent += 1

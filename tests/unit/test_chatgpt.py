@@ -27,7 +27,7 @@ def requests(count: int) -> Iterator[Request]:
 
 
 def teacher(server: FaultServer, **options: object) -> ChatGPTTeacher:
-    options = {"concurrency": 8, "backoff_s": 0.02, "timeout_s": 1.0, **options}
+    options = {"concurrency": 8, "backoff_s": 0.02, "timeout_s": 10.0, **options}
     return ChatGPTTeacher("mock", server.url, **options)  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ def test_parameters_travel() -> None:
 @pytest.mark.parametrize("fault", ["500", "503", "cut", "drop", "empty", "429", "hang"])
 def test_each_passing_fault_is_tried_again(fault: str) -> None:
     with FaultServer(lambda n, attempt: fault if attempt == 0 and n % 2 else None, retry_after="0.1") as server:
-        got = ask(server, 6, timeout_s=0.3)
+        got = ask(server, 6, timeout_s=0.5 if fault == "hang" else 10)
     assert [got[f"r{n}"].text.startswith(f"#{n}#") for n in range(6)] == [True] * 6
     assert [got[f"r{n}"].attempts for n in range(6)] == [1, 2] * 3
     assert server.faults == {fault: 3}
