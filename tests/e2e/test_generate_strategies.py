@@ -189,3 +189,15 @@ def test_wrong_input_is_a_sentence(options: list[str], says: str, capsys: pytest
     assert "Traceback" not in err
     assert err.strip().count("\n") == 0
     assert not Path("out.jsonl.journal").exists()
+
+
+def test_one_changed_row_among_many_sends_one_request(server: FaultServer, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = [{"instruction": f"请介绍第{n}种茶叶"} for n in range(200)]
+    command = ["--strategy", "answer", "--instructions", save("in.jsonl", tasks), "-o", "out.jsonl"]
+    assert generate(server, *command) == 0
+    first, asked = rows(), server.asked.total()
+    save("in.jsonl", [*tasks[:77], {"instruction": "请介绍一种点心"}, *tasks[78:]])
+    assert generate(server, *command) == 0, capsys.readouterr().err
+    assert server.asked.total() == asked + 1
+    now = rows()
+    assert [n for n in range(200) if now[n]["id"] != first[n]["id"]] == [77]
