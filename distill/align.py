@@ -27,7 +27,7 @@ from torch.autograd.function import once_differentiable
 from distill.encoding import Side
 from distill.plans import PlanBatch, RowPlan, join_plans, lay_row
 from distill.set_loss import set_gradient
-from distill.targets import Tables, Targets, TeacherRows, build_targets, dense_rows
+from distill.targets import RareOutcomes, Tables, Targets, TeacherRows, build_targets, dense_rows
 from distill.vocabulary_sets import VocabularySets
 from students.tokenizers import ByteView
 
@@ -87,10 +87,16 @@ class Aligner:
         """What a teacher says, on sets of student entries; `rows` supervised student tokens."""
         return build_targets(teacher, plan, self.on(plan), rows, confidence=confidence)
 
-    def read(self, logits: Callable[[slice], Tensor], positions: int, plan: PlanBatch) -> TeacherRows:
+    def read(
+        self,
+        logits: Callable[[slice], Tensor],
+        positions: int,
+        plan: PlanBatch,
+        rare: RareOutcomes | None = None,
+    ) -> TeacherRows:
         """What the plan needs of a teacher's logits, formed by `logits(slice)`, (positions of the slice, vocab)."""
         at_once = max(AT_ONCE // len(self.tables.low), 1)
-        return dense_rows(logits, positions, plan, self.on(plan), self.floor, at_once)
+        return dense_rows(logits, positions, plan, self.on(plan), self.floor, at_once, rare)
 
     def on(self, plan: PlanBatch) -> Tables:
         """The tables on a plan's device."""
