@@ -59,15 +59,15 @@ class Mixture:
 
     def requests(self, state: State) -> Iterator[Request]:
         """The members' requests, each as often as its share of rows needs, under keys of their own."""
-        self._state = state
-        self._quota = self._quotas(state.rows)
         lanes = [
             _Lane(name, member.requests(state), self.shares[name] / member.per_request)
             for name, member in self.members.items()
         ]
-        return self._interleaved(lanes)
+        return self._interleaved(lanes, state)
 
-    def _interleaved(self, lanes: list[_Lane]) -> Iterator[Request]:
+    def _interleaved(self, lanes: list[_Lane], state: State) -> Iterator[Request]:
+        # From here on this is the run: an estimate may have looked at some requests before.
+        self._state, self._quota = state, self._quotas(state.rows)
         while lanes:
             pace = sum(lane.pace for lane in lanes)
             for lane in lanes:

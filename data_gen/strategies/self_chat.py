@@ -17,20 +17,20 @@ from typing import Any
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
-from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fenced, fingerprint, json_items, parts
+from data_gen.strategies.asking import Asking, at_least_one, failed, fenced, fingerprint, json_items, parts
 from data_gen.strategies.evolve import asked
 from data_gen.strategies.lamini_topic import TOPICS, read_topics
 from teachers.base import Completion, Request
 
-ASK = f"""\
-请写出一段用户与智能助手的中文对话，共{{turns}}轮，一问一答为一轮。要求：
-1. {{start}}；
+ASK = """\
+请写出一段用户与智能助手的中文对话，共{turns}轮，一问一答为一轮。要求：
+1. {start}；
 2. 以后每一轮，用户都接着上文往下问：追问细节，说出自己的情况，或转到相关的另一面；说法自然简短，不寒暄，不道谢；
 3. 助手的回答准确、具体、完整，不反问，不提自己是人工智能；
-4. 对话{NO_MEDIA}；
+4. 对话不涉及图片、音频、视频，也不涉及要上网才知道的事；
 5. 每段话另起一行，用户的话以“用户：”开头，助手的话以“助手：”开头，除此之外什么都不要写。
 
-{{topic}}"""
+{topic}"""
 FROM_TOPIC = "用户先开口，就标记之间的话题问一个具体的问题"
 FROM_QUESTION = "用户的第一句话就是标记之间的问题，原样照抄"
 

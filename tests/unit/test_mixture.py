@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from data_gen.budget import Budget
 from data_gen.job import run
 from data_gen.records import DataError
 from data_gen.strategies import State, filters_of
@@ -48,6 +49,16 @@ def test_rows_come_in_their_shares(tmp_path: Path) -> None:
     assert Counter(row["meta"]["strategy"] for row in rows) == report.accepted_of
     assert {row["meta"]["strategy"] for row in rows[:20]} == {"tasks", "hard", "chats"}, "they are interleaved"
     assert all(len(row["history"]) == 1 for row in rows if row["meta"]["strategy"] == "chats")
+
+
+def test_an_estimate_before_the_run_changes_no_shares(tmp_path: Path) -> None:
+    said: list[str] = []
+    purse = Budget(tokens=10**9)
+    report = run(
+        three(), ScriptedTeacher(actor.answer), tmp_path / "out.jsonl", rows=50, budget=purse, tell=said.append
+    )
+    assert said
+    assert report.accepted_of == {"tasks": 25, "hard": 15, "chats": 10}
 
 
 def test_shares_hold_when_one_strategy_is_turned_down_often(tmp_path: Path) -> None:
@@ -107,7 +118,11 @@ def test_members_keep_their_filters(tmp_path: Path) -> None:
 
     def same_again(request: Request) -> str:
         said = actor.said(request)
-        return f"用户：请讲一个关于{actor.quoted(said)[:1]}的故事\n助手：从前有座山。" if "用户与" in said else "这是回答。"
+        return (
+            f"用户：请讲一个关于{actor.quoted(said)[:1]}的故事\n助手：从前有座山。"
+            if "用户与" in said
+            else "这是回答。"
+        )
 
     with pytest.raises(DataError, match="gave no row that passes"):
         run(mixture, ScriptedTeacher(same_again), tmp_path / "out.jsonl", rows=40)
