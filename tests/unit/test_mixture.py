@@ -51,23 +51,17 @@ def test_rows_come_in_their_shares(tmp_path: Path) -> None:
     assert all(len(row["history"]) == 1 for row in rows if row["meta"]["strategy"] == "chats")
 
 
-def test_an_estimate_before_the_run_changes_no_shares(tmp_path: Path) -> None:
-    said: list[str] = []
-    purse = Budget(tokens=10**9)
-    report = run(
-        three(), ScriptedTeacher(actor.answer), tmp_path / "out.jsonl", rows=50, budget=purse, tell=said.append
-    )
-    assert said
-    assert report.accepted_of == {"tasks": 25, "hard": 15, "chats": 10}
-
-
-def test_shares_hold_when_one_strategy_is_turned_down_often(tmp_path: Path) -> None:
+@pytest.mark.parametrize("purse", [None, Budget(tokens=10**9)], ids=["free", "estimated"])
+def test_shares_hold_when_one_strategy_is_turned_down_often(tmp_path: Path, purse: Budget | None) -> None:
     def lazy(request: Request) -> str:
         said = actor.said(request)
         refuses = "标记之间" not in said and "个新的" not in said and ord(said[8]) % 3 == 0  # an evolved task
         return "抱歉，我无法回答。" if refuses else actor.answer(request)
 
-    report = run(three(), ScriptedTeacher(lazy), tmp_path / "out.jsonl", rows=50)
+    said: list[str] = []
+    teacher = ScriptedTeacher(lazy)
+    report = run(three(), teacher, tmp_path / "out.jsonl", rows=50, budget=purse, tell=said.append)
+    assert bool(said) == bool(purse)
     assert report.rejected["evolution cannot be answered"] >= 3
     assert report.accepted_of == {"tasks": 25, "hard": 15, "chats": 10}
 
