@@ -149,9 +149,6 @@ def _key(file: IO[bytes]) -> dict[str, object]:
 
 
 def _starts(path: Path, file: IO[bytes]) -> array[int]:
-    from data_gen.json_rows import parse_json  # here, so that a file with an index does not wait for it
-    from data_gen.rows import ROW_LIMIT
-
     head = file.read(4096)
     if not head.removeprefix(BOM).lstrip().startswith(b"{"):  # empty, packed, an array
         raise NoIndex
@@ -164,18 +161,27 @@ def _starts(path: Path, file: IO[bytes]) -> array[int]:
                 marks = [
                     mark for mark, n in zip(marks, lengths, strict=True) if n >= SHORT or not _blank(file, mark, n)
                 ]
-            if max(lengths) > ROW_LIMIT:
-                raise NoIndex
             starts.fromlist(marks)
     starts.append(end)
     if head.startswith(BOM) and starts[0] == 0:
         starts[0] = 3
     last = os.pread(file.fileno(), starts[-1] - starts[-2], starts[-2])
-    try:
-        parse_json(last.rstrip(b"\r\n"))
-    except ValueError:  # torn
-        raise NoIndex from None
+    if not _is_json(last.rstrip(b"\r\n")):  # torn
+        raise NoIndex
     return starts
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except ValueError:
+        from data_gen.json_rows import parse_json  # takes more, and costs more to import
+
+        try:
+            parse_json(line)
+        except ValueError:
+            return False
+    return True
 
 
 def _blank(file: IO[bytes], at: int, length: int) -> bool:

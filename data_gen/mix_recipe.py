@@ -109,6 +109,7 @@ def load_mix(path_or_name: str | Path) -> Mix:
     if path.parent == SHIPPED and not path.is_file():
         raise DataError(f"no mix {name!r}{nearest(name, mix_names())}; a recipe of yours is named by its path, x.yaml")
     values = read_yaml(path)
+    _refuse_repeated(path)
     sources = values.get("sources")
     if not isinstance(sources, dict) or not sources:
         raise DataError(f"{path}: 'sources' must say 'source: rows' for one source at least")
@@ -117,6 +118,22 @@ def load_mix(path_or_name: str | Path) -> Mix:
     _check(mix, str(path))
     mix.wanted()
     return mix
+
+
+def _refuse_repeated(path: Path) -> None:
+    """DataError when a key stands there twice: YAML would silently take the last one."""
+    import yaml
+
+    nodes = [yaml.compose(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value]
+            for n, name in enumerate(names):
+                if name in names[:n]:
+                    line = node.value[n][0].start_mark.line + 1
+                    raise DataError(f"{path}, line {line}: {name!r} stands there twice")
+            nodes += [value for _, value in node.value]
 
 
 def _check(mix: Mix, where: str) -> None:

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from data_gen.formats import PACKED
 from data_gen.records import DataError
 from data_gen.rows import open_bytes
@@ -35,6 +37,22 @@ def effective_licence(sources: dict[str, Source]) -> dict[str, Any]:
         "unclear": unclear,
         "parts": {name: licence.spdx for name, licence in terms.items()},
     }
+
+
+def licence_notice(path: Path) -> str:
+    """What must be said before somebody trains on a file: the non-commercial parts of its mix; "" when there are none.
+
+    Read from the manifest beside the file; nothing is known of a file without one.
+    """
+    manifest = path.with_name(path.stem + ".manifest.json")
+    try:
+        found = orjson.loads(manifest.read_bytes())
+        parts = [*found["licence"]["noncommercial"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if not parts:
+        return ""
+    return f"{path.name}: non-commercial use only, and so is what is trained on it, because of {', '.join(parts)}"
 
 
 def versions() -> dict[str, str]:

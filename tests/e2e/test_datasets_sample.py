@@ -70,6 +70,21 @@ def test_sample_split_and_filter(folder: Path) -> None:
     ]
 
 
+def test_strata_budgets_folders_and_parts(folder: Path) -> None:
+    run(folder, "sample", "./in.jsonl", "--by", "star", "--shares", "even", "--rows", "10", "-o", "by.jsonl")
+    assert sorted(row["star"] for row in lines(folder / "by.jsonl")) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    run(folder, "sample", "./in.jsonl", "--characters", "70", "-o", "few.jsonl")
+    rows = lines(folder / "few.jsonl")
+    assert 62 <= sum(len(row["instruction"] + row["output"]) for row in rows) <= 70
+    (folder / "corpus").mkdir()
+    (folder / "in.jsonl").rename(folder / "corpus" / "in.jsonl")
+    assert "corpus: 5 of 100 rows" in run(folder, "sample", "./corpus/", "--rows", "5", "-o", "five.jsonl")
+    recipe = "name: mine\nsources:\n  ./corpus/in.jsonl: {rows: 3, file: three.json}\n"
+    (folder / "mine.yaml").write_text(recipe)
+    run(folder, "sample", "--mix", "./mine.yaml", "-o", "mix.jsonl", "--parts", "parts")
+    assert len(json.loads((folder / "parts" / "three.json").read_text(encoding="utf-8"))) == 3
+
+
 def test_options_from_a_file(folder: Path) -> None:
     (folder / "sample.yaml").write_text("inputs: [./in.jsonl]\nrows: 7\nwhere: star>=3\nout: out.jsonl\n")
     run(folder, "sample", "--config", "sample.yaml", "--rows", "5")
@@ -180,6 +195,10 @@ FAULTS: list[tuple[tuple[str, ...], str]] = [
     (("sample", "./my.csv", "-o", "x.jsonl"), "--columns instruction=title,output=answer"),
     (("sample", "./my.csv", "--columns", "title", "-o", "x.jsonl"), "must look like"),
     (("sample", "./in.jsonl", "--where", "star", "-o", "x.jsonl"), "'field op value'"),
+    (("sample", "./in.jsonl", "--tokens", "5", "-o", "x.jsonl"), "--tokens needs --tokenizer"),
+    (("sample", "./in.jsonl", "--rows", "5", "--characters", "5", "-o", "x.jsonl"), "give no --rows"),
+    (("sample", "./in.jsonl", "--rows", "5", "--by", "strar", "-o", "x.jsonl"), "(did you mean 'star'?)"),
+    (("sample", "./in.jsonl", "--parts", "p", "-o", "x.jsonl"), "--parts goes with --mix"),
     (("sample", "--mix", "demmo", "-o", "x.jsonl"), "(did you mean 'demo'?)"),
     (("sample", "--mix", "demo", "--rows", "5", "-o", "x.jsonl"), "--rows is said in a mix's recipe"),
     (("sample", "--mix", "demo", "./in.jsonl", "-o", "x.jsonl"), "cannot be added"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from data_gen import mix_parts, provenance
 from data_gen.mix_recipe import SHIPPED, load_mix, mix_names
 from data_gen.mixes import build_mix
-from data_gen.provenance import effective_licence
+from data_gen.provenance import effective_licence, licence_notice
 from data_gen.records import DataError, Record, read_records, write_records
 from data_gen.registry import SHIPPED as SOURCES
 from data_gen.registry import load_registry
@@ -285,6 +286,22 @@ def test_a_wrong_recipe_is_told_what_is_wrong(what: str) -> None:
     assert not Path("out.jsonl").exists()
 
 
+def test_a_source_twice_in_a_recipe() -> None:
+    Path("mix.yaml").write_text("name: mine\nsources:\n  coig: 5\n  baike: 5\n  coig: 6\n")
+    with pytest.raises(DataError, match=r"mix.yaml, line 5: 'coig' stands there twice"):
+        load_mix("mix.yaml")
+
+
+def test_what_is_said_before_training() -> None:
+    path = records("a.jsonl", "甲")
+    for licence, said in (("CC-BY-NC-4.0", "out.jsonl: non-commercial use only.*because of ./a.jsonl$"), ("MIT", "^$")):
+        build_mix(recipe({path: {"rows": "all", "licence": licence}}), "out.jsonl")
+        assert re.search(said, licence_notice(Path("out.jsonl")))
+    assert licence_notice(Path("a.jsonl")) == ""
+    Path("out.manifest.json").write_text("[]")
+    assert licence_notice(Path("out.jsonl")) == ""
+
+
 def test_an_unknown_mix_gets_the_nearest_name() -> None:
     with pytest.raises(DataError, match=r"no mix 'mini_luotou' \(did you mean 'mini_luotuo'\?\)"):
         load_mix("mini_luotou")
@@ -302,7 +319,7 @@ def test_the_effective_licence_names_the_parts() -> None:
 
 
 def test_the_recipe_in_the_docs_loads() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "sampling.md").read_text(encoding="utf-8")
     start = page.index("    name: my_mix")
     Path("docs.yaml").write_text(textwrap.dedent(page[start : page.index("\n\n", start)]))
     wanted = load_mix("docs.yaml").wanted()
