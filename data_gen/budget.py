@@ -14,8 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from data_gen.journal import Journal
 from data_gen.prices import Price
 from data_gen.records import DataError
+from data_gen.strategies import State, Strategy
 from teachers.base import Completion, Request, estimated_tokens
 
 KNOWN_AFTER = 20
@@ -165,6 +167,16 @@ class Budget:
         if self.tokens is not None:
             say.append(f"{max(0, self.tokens - self.spent_tokens):,} of {self.tokens:,} tokens are left")
         return "; ".join(say)
+
+
+def estimate(budget: Budget, strategy: Strategy, state: State, journal: Journal) -> str:
+    """What a run is going to take, where money or tokens are counted; "" where they are not."""
+    if not budget.limited and budget.price is None:
+        return ""
+    wanted = [math.ceil(state.rows / strategy.per_request)] if state.rows else []
+    count = min([*wanted, strategy.total] if strategy.total is not None else wanted)
+    written = sum(usage["completion_tokens"] for usage in journal.paid.values())
+    return budget.estimate(strategy.requests(state), count, len(journal), written)
 
 
 def _short(count: float) -> str:

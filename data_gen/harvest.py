@@ -106,6 +106,7 @@ class Harvest:
             "temperature": request.temperature,
             "top_p": request.top_p,
             "max_tokens": request.max_tokens,
+            **getattr(self.teacher, "settings", {}),
             "seed": self.strategy.settings.get("seed"),
             "request": request.key,
             "request_seed": request.seed,

@@ -12,7 +12,6 @@ and a run that was stopped only replays its journal: what was answered before is
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_gen.budget import Budget
+from data_gen.budget import Budget, estimate
 from data_gen.continuing import check_policy, next_part, whole
 from data_gen.filters import Filters
 from data_gen.harvest import Harvest, Slot
@@ -83,7 +82,7 @@ def run(
             return replace(before, ran=False)
         purse = budget or Budget()
         purse.paid_before(paid.paid)
-        if tell and not reparse and (said := _estimate(purse, strategy, State(teacher.local, rows), paid)):
+        if tell and not reparse and (said := estimate(purse, strategy, State(teacher.local, rows), paid)):
             tell(said)
         job = _Job(strategy, teacher, paid, chain, state, requests, purse)
         job.reparse, job.continues = reparse, on_length == "continue"
@@ -313,13 +312,3 @@ class _Job:
         total = self.strategy.total
         wanted = (self.rows, None if total is None else total * self.strategy.per_request)
         return Progress("generate", total=min(count for count in wanted if count is not None))
-
-
-def _estimate(budget: Budget, strategy: Strategy, state: State, journal: Journal) -> str:
-    """What a run is going to take, where money or tokens are counted; "" where they are not."""
-    if not budget.limited and budget.price is None:
-        return ""
-    wanted = [math.ceil(state.rows / strategy.per_request)] if state.rows else []
-    count = min([*wanted, strategy.total] if strategy.total is not None else wanted)
-    written = sum(usage["completion_tokens"] for usage in journal.paid.values())
-    return budget.estimate(strategy.requests(state), count, len(journal), written)

@@ -295,6 +295,27 @@ def test_the_first_ctrl_c_waits_for_what_is_in_flight(tmp_path: Path) -> None:
     assert (report.accepted, report.reused) == (40, 8)
 
 
+def test_an_answer_is_in_the_journal_before_the_job_has_seen_it(tmp_path: Path) -> None:
+    class Telling(ScriptedTeacher):
+        on_arrival: Any = None
+
+        def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+            for request in requests:
+                completion = self._complete(request)
+                self.on_arrival(completion)
+                assert request.key in {row["name"] for row in lines(tmp_path / "out.jsonl.journal")}
+                if request.key == "answer-2":
+                    raise Killed
+                yield completion
+
+    with pytest.raises(Killed):
+        run(questions(tmp_path / "in.jsonl", 5), Telling(), tmp_path / "out.jsonl")
+    teacher = ScriptedTeacher()
+    report = run(questions(tmp_path / "in.jsonl", 5), teacher, tmp_path / "out.jsonl")
+    assert (report.accepted, report.reused, len(teacher.asked)) == (5, 3, 2)
+    assert len(lines(tmp_path / "out.jsonl.journal")) == 5
+
+
 def test_reports_come_back_from_the_stamp(tmp_path: Path) -> None:
     run(questions(tmp_path / "in.jsonl", 2), ScriptedTeacher(), tmp_path / "out.jsonl")
     stamp = json.loads((tmp_path / "out.recipe.json").read_text())

@@ -11,8 +11,10 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from data_gen.journal import Journal, completion_of, request_hash
+from data_gen.journal import Journal, Places, compact, completion_of, request_hash
 from data_gen.records import DataError
 from teachers.base import Completion, Request
 
@@ -71,6 +73,60 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(lines[0] + b"{broken}\n" + lines[2])
     with pytest.raises(DataError, match="line 2 is damaged"):
         Journal(tmp_path / "j")
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10**12)), max_size=60))
+def test_the_table_of_places_is_a_dict(pairs: list[tuple[int, int]]) -> None:
+    places, expected = Places(), {}
+    places._clear(2)  # it grows all the time
+    for number, start in pairs:
+        key = f"{(number + 1) << 80:032x}" if number % 2 else f"key{number}"
+        places.put(key, start)
+        expected[key] = start
+    assert len(places) == len(expected)
+    assert all(places.get(key) == start for key, start in expected.items())
+    assert places.get("another") is None
+
+
+def test_its_index_is_small() -> None:
+    places = Places()
+    for number in range(20_000):
+        places.put(request_hash("m", Request("", [{"role": "user", "content": str(number)}]), local=False), number)
+    assert places._marks.itemsize * (len(places._marks) + len(places._starts)) <= 80 * 20_000
+    assert len(places) == 20_000
+
+
+def test_compact_keeps_the_last_row_of_each_request(tmp_path: Path) -> None:
+    lines = filled(tmp_path / "j").splitlines(keepends=True)
+    changed = lines[1].replace(b'"m"', b'"n"')
+    (tmp_path / "j").write_bytes(lines[0] + lines[1] + b"{broken}\n" + lines[2] + changed + b"[1]\n" + lines[3][:20])
+    assert compact(tmp_path / "j") == (3, 4)
+    assert (tmp_path / "j").read_bytes() == lines[0] + lines[2] + changed
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]
+    with Journal(tmp_path / "j") as journal:
+        assert (len(journal), journal.repaired) == (3, 0)
+        with pytest.raises(DataError, match="in use by a run"):
+            compact(tmp_path / "j")
+
+
+def test_what_was_paid_is_summed_by_its_rate(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as journal:
+        journal.append("a", answer(5))
+        journal.append("b", replace(answer(7), price_factor=0.5))
+        journal.append("c", answer(9))
+    with Journal(tmp_path / "j") as journal:
+        assert {rate: dict(usage) for rate, usage in journal.paid.items()} == {
+            1.0: {"prompt_tokens": 2, "completion_tokens": 14},
+            0.5: {"prompt_tokens": 1, "completion_tokens": 7},
+        }
+
+
+def test_rows_longer_than_a_read(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j") as journal:
+        journal.append("a", replace(answer(1), text="长" * 50_000))
+        journal.append("b", answer(2))
+        assert (journal.get("a") or {})["text"] == "长" * 50_000
+        assert (journal.get("b") or {})["name"] == "r2"
 
 
 def test_two_runs_never_share_it(tmp_path: Path) -> None:
