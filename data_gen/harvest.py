@@ -17,6 +17,8 @@ from teachers.base import Request, TextTeacher
 
 BARREN_ANSWERS = 300
 """So many answers in a row without one row that passes: the run stops"""
+BARREN_FROM_THE_START = 100
+"""So many when there was no such row at all"""
 
 
 @dataclass(slots=True)
@@ -88,10 +90,11 @@ class Harvest:
                 name = record.meta["strategy"]
                 report.accepted_of[name] = report.accepted_of.get(name, 0) + 1
                 self._without_row = 0
-        if self._without_row >= BARREN_ANSWERS and not self.full() and self.strategy.total is None:
+        most = BARREN_ANSWERS if report.accepted else min(BARREN_ANSWERS, BARREN_FROM_THE_START)
+        if self._without_row >= most and not self.full() and self.strategy.total is None:
             reason, count = self.filters.rejected.most_common(1)[0]
             self.barren = (
-                f"the last {BARREN_ANSWERS} answers gave no row that passes the filters ({reason!r} {count} times); "
+                f"the last {most} answers gave no row that passes the filters ({reason!r} {count} times); "
                 "look at the rejected rows, then change the filters or what is asked"
             )
 
