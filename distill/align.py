@@ -35,7 +35,7 @@ EOS_BYTE = b"\xff"
 """Stands for EOS in the bytes of a row; no UTF-8 text holds it"""
 FLOOR = 1e-5
 """Outcomes of a teacher that are rarer are left to the tail"""
-AT_ONCE = 2**24
+AT_ONCE = 2**22
 """Teacher logits that exist at a time"""
 
 

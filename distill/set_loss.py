@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distill.targets import Tables, Targets
 
-AT_ONCE_CPU = 2**19
+AT_ONCE_CPU = 2**18
 """Numbers of one matrix that are worked on at a time: what stays in a processor's cache"""
 AT_ONCE_GPU = 2**27
 

@@ -97,7 +97,7 @@ class Targets:
 
 RareOutcomes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """(positions, what is below the floor there) -> position, id and mass of what stands for it"""
-LARGE = 64
+LARGE = 128
 """Sets with more members, over all rows, than 1 in LARGE of (rows, student vocab) are summed by a matrix product"""
 MOST = 256
 """Large sets at most"""
