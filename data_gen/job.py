@@ -246,6 +246,7 @@ class _Job:
             self._failures_in_a_row = 0
             row = self._written.pop(completion.key, None) or self.journal.write(key, completion)
             self.journal.sync_when_due()
+            self.report.without_logprobs += "logprobs" in self.settings and completion.logprobs is None
             for slot in slots:
                 self._answered(slot, row)
         else:

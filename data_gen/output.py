@@ -38,6 +38,8 @@ class Report:
     completion_tokens: int = 0
     cost: str = ""
     """Tokens, and money where prices are known, of all runs of this output together"""
+    without_logprobs: int = 0
+    """Answers that came without the probabilities that were asked for"""
     stopped: str = ""
     """Why it ended before its time: the budget"""
     exhausted: bool = False

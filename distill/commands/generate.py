@@ -106,6 +106,8 @@ def summary(output: str, report: Any, rows: int | None) -> str:
     )
     if report.cost:
         lines[-1] += f"; in all runs: {report.cost}"
+    if report.without_logprobs:
+        lines.append(f"{report.without_logprobs} answers came without --logprobs: this server does not give them")
     if report.stopped:
         lines.append(report.stopped)
     if report.failed:

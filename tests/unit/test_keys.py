@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from data_gen.journal import Journal, request_hash
+from data_gen.logprobs import read_logprobs
+from data_gen.records import DataError
 from teachers.base import Completion, Request, TeacherError, estimated_tokens
 from teachers.chatgpt import ChatGPTTeacher
 from teachers.keys import CLUSTER, Key, Keyring, read_keys
@@ -223,6 +225,16 @@ def test_logprobs_are_kept_in_the_journal(tmp_path: Path) -> None:
         journal.append("k", completion)
         assert (journal.get("k") or {})["logprobs"] == positions
     assert json.loads((tmp_path / "j").read_text(encoding="utf-8"))["logprobs"] == positions
+    (told,) = read_logprobs(tmp_path / "j")
+    assert (told.key, told.text, [position.said.decode() for position in told.positions]) == ("k", "好的", ["好", "的"])
+    assert told.positions[0].likely == [("好".encode(), -0.1), (b"\xe5", -2.5)]
+    with_end = json.loads((tmp_path / "j").read_text(encoding="utf-8"))
+    with_end["logprobs"].append(["<|im_end|>", -0.01, []])
+    (tmp_path / "e").write_text(json.dumps(with_end).replace('": ', '":') + "\n", encoding="utf-8")
+    assert [len(told.positions) for told in read_logprobs(tmp_path / "e")] == [2]
+    (tmp_path / "j").write_text((tmp_path / "j").read_text(encoding="utf-8").replace("好的", "好吗"), encoding="utf-8")
+    with pytest.raises(DataError, match="line 1: the tokens of r0 do not add up"):
+        list(read_logprobs(tmp_path / "j"))
 
 
 def test_what_goes_with_every_request_is_in_its_hash() -> None:
