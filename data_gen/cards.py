@@ -84,6 +84,11 @@ def manifest_card(manifest: dict[str, Any]) -> str:
     ]
     if dropped:
         page += "\n## Left out\n\n" + "\n".join(dropped) + "\n"
+    if found := manifest.get("decontamination"):
+        names = ", ".join(file["file"] for file in found["files"])
+        page += f"\n## Decontamination\n\n{found['removed']:,} records that share 13 characters with {names}.\n"
+    if found := manifest.get("heldout"):
+        page += f"\n{found['rows']:,} more rows are held out, in {found['file']}.\n"
     if files:
         page += "\n## Inputs\n\n| source | file | bytes | sha256 |\n|---|---|---|---|\n" + "\n".join(files) + "\n"
     return page + f"\nsha256 of {manifest['output']['file']}: `{manifest['output']['sha256']}`\n"

@@ -26,6 +26,6 @@ def open_input(name: str, columns: Mapping[str, str] | None = None) -> Source:
     if not found:
         raise DataError(f"{what} holds no file")
     source = get_source(str(found[0].absolute()), columns)
-    source.id = source.title = path.name or str(path)
+    source.id = source.title = name if what.startswith("the pattern") else path.resolve().name
     source.files = [SourceFile(name=file.name, path=str(file.absolute())) for file in found]
     return source

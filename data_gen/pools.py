@@ -19,6 +19,7 @@ from data_gen.registry import GENERATED_ROWS, RawRow, raw_rows
 from data_gen.rows import Tally
 from data_gen.shards import Looked, Seen, Task, count_rows, look, shards_of
 from data_gen.source_yaml import Source
+from data_gen.where import parse_all
 
 Engine = Callable[[Callable[[Any], Iterator[Any]], Sequence[Any]], Iterator[Any]]
 """Does a function for every task and yields what they yield, in the order of the tasks"""
@@ -84,6 +85,11 @@ class Pool:
 
     def look(self, numbers: Sequence[int] | None, count: bool = True, **what: Any) -> Iterator[Seen]:
         """Rows that pass, in order. `count` adds what did not to `looked`."""
+        if self.source.generated and count:
+            self.looked = Looked(where=parse_all(what.get("where", ())), tally=Tally(self.looked.tally.on_error))
+            task = Task(self.shards[0], numbers, **what, looked=self.looked)
+            yield from (seen for seen in look(task) if isinstance(seen, Seen))
+            return
         for found in self.engine(look, self._tasks(numbers, what)):
             if isinstance(found, Seen):
                 yield found

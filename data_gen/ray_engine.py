@@ -8,6 +8,7 @@ shared folder), and minituo must be installed there. The cluster is that of $RAY
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ def ray_engine() -> Engine:
         import ray.data
     except ImportError:
         raise DataError("--engine ray needs Ray: pip install 'minituo[ray]'") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         try:

@@ -152,7 +152,9 @@ def _sample(inputs: Sequence[str], outs: Sequence[Path], o: Options, bar: Progre
         parts: list[int | None] = [*apportion(o.rows or 0, o.weights)]
     else:
         parts = [None] * len(sources) if o.rows is None else [*even(o.rows, len(sources))]
-    drawn = [_draw(source, part, o, bar) for source, part in zip(sources, parts, strict=True)]
+    budgets = [None] * len(sources) if o.budget is None else [*even(o.budget, len(sources))]
+    each = zip(sources, parts, budgets, strict=True)
+    drawn = [_draw(source, part, budget, o, bar) for source, part, budget in each]
     forms = {one.line_form for one in drawn}
     as_records = bool(o.convert or o.columns) or None in forms or len(forms) > 1
     if len(outs) == 1:
@@ -170,8 +172,8 @@ def _sample(inputs: Sequence[str], outs: Sequence[Path], o: Options, bar: Progre
     return Summary(taken, sum(one.taken for one in taken) - held, held, as_records, tally)
 
 
-def _draw(source: Source, part: int | None, o: Options, bar: Progress) -> _Drawn:
-    if source.generated and part is None and o.budget is None:
+def _draw(source: Source, part: int | None, budget: int | None, o: Options, bar: Progress) -> _Drawn:
+    if source.generated and part is None and budget is None:
         part = GENERATED_ROWS
     pool = Pool(
         source,
@@ -179,7 +181,7 @@ def _draw(source: Source, part: int | None, o: Options, bar: Progress) -> _Drawn
         on_error=o.on_error,
         engine=o.engine,
         # To take every row of a file there is no need to know first where each begins.
-        index=o.index and not (part is None and o.budget is None),
+        index=o.index and not (part is None and budget is None),
         seed=o.seed,
         limit=GENERATED_ROWS + 200 * (part or 0),
         advance=bar.advance,
@@ -187,7 +189,7 @@ def _draw(source: Source, part: int | None, o: Options, bar: Progress) -> _Drawn
     first = pool.first()
     must_convert = bool(o.convert or o.columns or first is None or first.raw is None)
     what = {"where": tuple(o.where), "as_record": must_convert and o.on_error == "skip"}
-    wanted = Wanted(part, o.by, o.shares, o.budget, o.measure, o.unit, o.allow_fewer)
+    wanted = Wanted(part, o.by, o.shares, budget, o.measure, o.unit, o.allow_fewer)
     return _Drawn(pool, choose(pool, Order(o.seed), wanted, what), first)
 
 

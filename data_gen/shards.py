@@ -86,6 +86,8 @@ class Task:
     measure: Measure | None = None
     stratum: str = ""
     clean: Clean | None = None
+    looked: Looked | None = None
+    """Counts here; for a source without an end, which is left before its `Looked` comes"""
 
 
 class Seen(NamedTuple):
@@ -128,7 +130,7 @@ class Looked:
 
 def look(task: Task) -> Iterator[Seen | Looked]:
     """Do a task."""
-    looked = Looked(where=parse_all(task.where), tally=Tally(task.shard.on_error))
+    looked = task.looked or Looked(where=parse_all(task.where), tally=Tally(task.shard.on_error))
     records = task.as_record or task.measure is not None
     for row in rows_of(task.shard, task.numbers, looked.tally):
         looked.rows += 1

@@ -129,7 +129,9 @@ def _sample(args: Any) -> int:
 def _is_plain(args: Any) -> bool:
     """Whether nothing is asked for but a number of rows of one input."""
     said = {name: value for name, value in vars(args).items() if value != _parser().get_default(name)}
-    return len(args.inputs) == 1 and "rows" in said and said.keys() <= {"inputs", "out", "rows", "seed", "force", "config"}
+    return (
+        len(args.inputs) == 1 and "rows" in said and said.keys() <= {"inputs", "out", "rows", "seed", "force", "config"}
+    )
 
 
 def _budget(args: Any) -> dict[str, Any]:
@@ -202,6 +204,10 @@ def _mix(args: Any) -> int:
     for part in manifest["sources"]:
         dropped = "".join(f", {n:,} left out as {why}" for why, n in part["dropped"].items())
         print(f"  {part['id']}: {part['taken']:,} of {part['rows_in']:,} rows{dropped}")
+    if held := manifest.get("heldout"):
+        print(f"{held['file']}: {held['rows']:,} rows held out")
+    if found := manifest.get("decontamination"):
+        print(f"{found['report']}: {found['removed']:,} rows that share text with evaluation items")
     print(f"licence: {manifest['licence']['summary']}")
     print(f"manifest: {manifest_path(Path(args.out))}")
     return 0

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_gen.cards import manifest_card
 from data_gen.cleaning import Cleaner
 from data_gen.contamination import Contamination, item_text, plain
 from data_gen.mixes import build_mix
@@ -178,6 +179,7 @@ def test_decontamination_and_its_report() -> None:
     assert {row["evaluation"] for row in report} == {"eval.jsonl"}
     said = manifest["decontamination"]
     assert (said["removed"], said["by_file"], said["report"]) == (5, {"eval.jsonl": 5}, "out.decontamination.jsonl")
+    assert "5 records that share 13 characters with eval.jsonl" in manifest_card(manifest)
     assert not build_mix("mix.yaml", "out.jsonl")["built"]
     Path("eval.jsonl").write_text('{"question": "别的题目"}\n')
     assert build_mix("mix.yaml", "out.jsonl")["rows"] == 7

@@ -101,6 +101,16 @@ def test_the_demo_needs_no_download() -> None:
     assert build_mix("demo", "other.jsonl", seed=1)["output"]["sha256"] != again["output"]["sha256"]
 
 
+def test_what_is_counted_of_a_source_without_an_end() -> None:
+    manifest = build_mix(recipe({"curriculum": 50}), "out.jsonl")
+    assert manifest["sources"][0]["rows_in"] == 50
+    family = next(read_records("out.jsonl")).meta["family"]
+    manifest = build_mix(recipe({"curriculum": {"rows": 50, "where": [f"family=={family}"]}}), "out.jsonl", force=True)
+    (part,) = manifest["sources"]
+    assert part["taken"] == 50
+    assert part["rows_in"] == 50 + part["dropped"]["where"] > 100
+
+
 def test_the_manifest_says_where_everything_comes_from() -> None:
     write_records("a.jsonl", [Record("甲", output="一"), Record("乙", output="二"), Record("丙", output=" ")])
     records("b.jsonl", "丁", "戊")

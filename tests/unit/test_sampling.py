@@ -146,6 +146,10 @@ def test_a_budget_of_characters() -> None:
         assert samples[-1] == sample([source], budget=budget, measure=characters, seed=6, index=False)
     assert all(set(few) <= set(many) for few, many in pairwise(samples))
     assert set(samples[1]) <= set(sample([source], rows=len(samples[1]), seed=6))  # the same order of the draw
+    write("other.jsonl", [{"instruction": "另外", "output": "的"}] * 200)
+    both = sample([source, "./other.jsonl"], budget=600, measure=characters, seed=6)
+    assert [question for question in both if question != "另外"] == samples[1]
+    assert both.count("另外") == 100
     with pytest.raises(DataError, match=r"has 1,593 characters to draw from, 9,999 are wanted"):
         sample([source], budget=9999, measure=characters)
     assert len(sample([source], budget=9999, measure=characters, allow_fewer=True)) == 200
