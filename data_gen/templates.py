@@ -8,6 +8,7 @@ supervised text, the answers, is the same for both. A template's end of a turn i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from data_gen.records import DataError, Record
 from teachers.base import nearest
@@ -99,7 +100,46 @@ TEMPLATES: dict[str, Template] = {
 
 
 def get_template(name: str) -> Template:
-    """The template of that name; DataError with the nearest name otherwise."""
-    if name not in TEMPLATES:
-        raise DataError(f"unknown template {name!r}{nearest(name, TEMPLATES)}")
-    return TEMPLATES[name]
+    """The template of that name, or of a YAML file with its fields; DataError with the nearest name otherwise.
+
+    user: "USER: {q}\\nASSISTANT: "
+    system: "{s}\\n\\n"
+    turn_end: "\\n"
+    stop: ["\\nUSER:"]
+    """
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    if Path(name).suffix in {".yaml", ".yml"}:
+        return _read_template(Path(name))
+    raise DataError(f"unknown template {name!r}{nearest(name, TEMPLATES)}; or name a YAML file with the fields of one")
+
+
+def _read_template(path: Path) -> Template:
+    """A template of the user's own; DataError names the field that is missing, unknown or without its place."""
+    import yaml
+
+    if not path.is_file():
+        raise DataError(f"no template file {path}")
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise DataError(f'{path} must hold the fields of a template, such as user: "问：{{q}}\\n答："')
+    places = {"user": ("{q}",), "user_with_input": ("{q}", "{i}"), "system": ("{s}",), "turn_end": ()}
+    for field, value in fields.items():
+        if field not in {*places, "stop"}:
+            raise DataError(f"{path}: a template has no field {field!r}{nearest(str(field), [*places, 'stop'])}")
+        if field != "stop" and not isinstance(value, str):
+            raise DataError(f"{path}: field {field!r} must be a text, not {value!r}")
+        for place in places.get(field, ()):
+            if value and value.count(place) != 1:
+                raise DataError(f"{path}: field {field!r} must say once where {place} stands, found {value!r}")
+    if not fields.get("user"):
+        raise DataError(
+            f"{path}: field 'user' is missing; it says what stands around a question, as \"问：{{q}}\\n答：\""
+        )
+    stop = fields.pop("stop", [])
+    if not isinstance(stop, list) or not all(isinstance(end, str) and end for end in stop):
+        raise DataError(f"{path}: field 'stop' must be a list of texts, not {stop!r}")
+    return Template(path.stem, stop=tuple(stop), **fields)
