@@ -42,6 +42,11 @@ class RowPlan:
     how many of them are taken as said, because a part of what begins like them could not stand here"""
     named: list[int] = field(default_factory=list)
     """Student tokens whose realised outcome's set lacks them"""
+    spaces: list[tuple[int, int]] = field(default_factory=list)
+    """Student tokens of white space that the teacher cannot see, and the tokens that end it"""
+    spans: tuple[np.ndarray, np.ndarray] = field(default_factory=lambda: (np.zeros(0, np.int64), np.zeros(0, np.int64)))
+    """Of each student and each teacher token the stretch of text, between ends that both share, to which it belongs;
+    -1: none"""
 
     def plain(self) -> np.ndarray:
         """Student tokens that share a start with a teacher token and look at all of its outcomes."""
@@ -70,6 +75,8 @@ class PlanBatch:
     """(entries, 2): index into `rows` and a teacher id that cannot come: the student would have said another token"""
     inside: Tensor
     """(entries, 4): row, source, teacher id, student id: outcomes of conditioned rows"""
+    spaces: Tensor
+    """(spaces, 2): a row of white space that the teacher cannot see, and the row whose target it borrows"""
     steps: Tensor
     """(steps, 3): prefix, source, teacher id: a prefix's mass is the product over its steps"""
     prefixes: Tensor
@@ -77,6 +84,12 @@ class PlanBatch:
     count), student id for what is not listed (-1: none, NO_REST: that cannot come)"""
     follow: Tensor
     """(entries, 5): prefix, teacher id, low, high, extra: a set of student entries; an empty one cannot come"""
+    shared: Tensor
+    """(pairs, 2): rows and sources that start at the same place"""
+    student_span: Tensor
+    """(student tokens): the span, a stretch of text that both sides end together, of each; -1: none"""
+    teacher_span: Tensor
+    """(teacher tokens)"""
 
     def asked(self) -> Tensor:
         """(pairs, 2): positions and ids of the teacher of which the probabilities are needed by name."""
@@ -110,6 +123,7 @@ def lay_row(
     silent = np.array([sets.student_bytes[u] == b"" for u in s_ids.tolist()], dtype=bool)
     at[(s_ends <= s_starts) | (last >= len(t_ids)) | silent] = -1
     plan = RowPlan(at, s_ids, t_ids[at] if len(t_ids) else at, len(t_ids))
+    plan.spans = _spans(sets, s_ends, s_ids, t_ends, t_ids)
     for j in np.flatnonzero(at >= 0).tolist():
         i, path = int(at[j]), tuple(t_ids[at[j] : last[j] + 1].tolist())
         if t_starts[i] == s_starts[j]:
@@ -131,8 +145,39 @@ def lay_row(
         if len(path) > 1 and rest:  # else what follows is taken as said
             plan.paths[j] = path, (*rest, *path[1:]), 0
     single = np.array([j for j in plan.plain() if j not in plan.paths], dtype=np.int64)
+    plan.spaces = _spaces(plan, silent)
     plan.named = single[~sets.holds(sets.single_paths, plan.realised[single], s_ids[single])].tolist()
     return plan
+
+
+def _spans(
+    sets: VocabularySets, s_ends: np.ndarray, s_ids: np.ndarray, t_ends: np.ndarray, t_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The span of each token on both sides. White space that does not count is in none; nor is a span with text that
+    one of the sides cannot say."""
+    shared = np.intersect1d(s_ends, t_ends)
+    found, unsaid = [], np.zeros(0, np.int64)
+    for ends, ids, texts, view in (
+        (s_ends, s_ids, sets.student_bytes, sets.student), (t_ends, t_ids, sets.teacher_bytes, sets.teacher)
+    ):  # fmt: skip
+        at = np.searchsorted(shared, ends, "left")
+        at[at == len(shared)] = -1  # one side's row was cut
+        unknown = np.array([texts[v] is None and v != view.eos_id for v in ids.tolist()], dtype=bool)
+        unsaid = np.union1d(unsaid, at[unknown])
+        at[np.array([texts[v] == b"" for v in ids.tolist()], dtype=bool)] = -1
+        found.append(at)
+    alive = np.setdiff1d(np.intersect1d(found[0], found[1]), unsaid)
+    ours, theirs = (np.where(np.isin(at, alive), at, -1) for at in found)
+    return ours, theirs
+
+
+def _spaces(plan: RowPlan, silent: np.ndarray) -> list[tuple[int, int]]:
+    """Each silent token with the first one after it that is not, where that has a target."""
+    heard = np.flatnonzero(~silent)
+    quiet = np.flatnonzero(silent)
+    after = np.searchsorted(heard, quiet)
+    pairs = [(j, int(heard[n])) for j, n in zip(quiet.tolist(), after.tolist(), strict=True) if n < len(heard)]
+    return [(j, k) for j, k in pairs if plan.teacher_at[k] >= 0]
 
 
 def _previous(sets: VocabularySets, plan: RowPlan, j: int) -> int:
@@ -155,6 +200,7 @@ class _Lists:
     banned: list[np.ndarray] = field(default_factory=list)
     spent: list[tuple[int, int]] = field(default_factory=list)
     inside: list[np.ndarray] = field(default_factory=list)
+    spaces: list[tuple[int, int]] = field(default_factory=list)
     steps: list[tuple[int, int, int]] = field(default_factory=list)
     prefixes: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     follow: list[np.ndarray] = field(default_factory=list)
@@ -162,21 +208,25 @@ class _Lists:
 
 def join_plans(sets: VocabularySets, plans: Sequence[RowPlan]) -> PlanBatch:
     """Join the plans of a batch's rows."""
-    rows, sources, targeted = [], [], []
+    rows, sources, targeted, shared, spans = [], [], [], [], []
     lists = _Lists()
-    row0 = source0 = count = 0
+    row0 = source0 = count = span0 = 0
     for plan in plans:
         plain = plan.plain()
         rows.append(row0 + plain)
         some = np.flatnonzero(plan.teacher_at >= 0)
         targeted.append(np.stack([row0 + some, source0 + plan.teacher_at[some]], 1))
         sources.append(source0 + plan.teacher_at[plain])
+        shared.append(plan.shared() + np.array([row0, source0]))
+        spans.append([np.where(at >= 0, at + span0, -1) for at in plan.spans])
+        span0 += 1 + int(plan.spans[0].max(initial=-1))
         place = {j: count + n for n, j in enumerate(plain.tolist())}
         count += len(plain)
         for j, n in place.items():
             never = sets.impossible((), _previous(sets, plan, j))
             never = never[never != plan.realised[j]]
             lists.banned.append(np.stack([np.full(len(never), n), never], 1))
+        lists.spaces += [(row0 + j, row0 + k) for j, k in plan.spaces]
         for j in plan.inside:
             lists.inside.append(_conditioned(sets, plan, j) + np.array([row0, source0, 0, 0]))
         for j in plan.paths:
@@ -189,8 +239,10 @@ def join_plans(sets: VocabularySets, plans: Sequence[RowPlan]) -> PlanBatch:
         row0, source0 = row0 + len(plan.teacher_at), source0 + plan.teacher_tokens
     return PlanBatch(
         torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(sources)), _table(targeted, 2),
-        _table(lists.spent, 2), _table(lists.banned, 2), _table(lists.inside, 4), _table(lists.steps, 3),
-        _table(lists.prefixes, 5), _table(lists.follow, 5),
+        _table(lists.spent, 2), _table(lists.banned, 2), _table(lists.inside, 4), _table(lists.spaces, 2),
+        _table(lists.steps, 3),
+        _table(lists.prefixes, 5), _table(lists.follow, 5), _table(shared, 2),
+        *(torch.from_numpy(np.concatenate(side)) for side in zip(*spans, strict=True)),
     )  # fmt: skip
 
 

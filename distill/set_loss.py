@@ -57,10 +57,12 @@ class _Part:
 
     def work(self, tables: Tables, logits: Tensor, out: Tensor) -> Tensor:
         """Value of each row; the gradient goes to `out`."""
+        rows = slice(self.first, self.first + len(logits))
+        with_silent = logits.logsumexp(-1) if self.targets.spaces is not None else None
         if len(tables.student_silent):  # what the teacher never says is left to the text
             logits = logits.index_fill(-1, tables.student_silent, -torch.inf)
         whole = logits.logsumexp(-1, keepdim=True)
-        rows = slice(self.first, self.first + len(logits))
+        scale = self._scale(rows, None if with_silent is None else whole[:, 0] - with_silent)
         tail, total = self.targets.tail[rows], self.targets.total[rows]
         flat = self.row * logits.shape[-1] + self.entry
         named = logits.reshape(-1)[flat] - whole[self.row, 0]  # (singles): log q
@@ -82,10 +84,18 @@ class _Part:
         if factor is not None:
             slope -= factor
         q.mul_(slope).sub_(moved)
-        if self.targets.scale is not None:
-            value *= self.targets.scale[rows]
-            q.mul_(self.targets.scale[rows, None])
+        if scale is not None:
+            value *= scale
+            q.mul_(scale[:, None])
         return value
+
+    def _scale(self, rows: slice, log_heard: Tensor | None) -> Tensor | None:
+        """Factor of each row; `log_heard` (rows): how much the student expects anything but white space."""
+        scale = None if self.targets.scale is None else self.targets.scale[rows]
+        if log_heard is None or self.targets.spaces is None:
+            return scale
+        heard = torch.where(self.targets.spaces[rows], log_heard.exp(), 1.0)
+        return heard if scale is None else heard * scale
 
     def _sets(self, tables: Tables, q: Tensor, value: Tensor) -> Tensor | None:
         """Adds the larger sets' part to `value`; their part of the gradient, (rows, vocab)."""

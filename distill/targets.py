@@ -93,6 +93,8 @@ class Targets:
     """(rows): all mass of a row, 1 or, without a target, 0"""
     scale: Tensor | None = None
     """(rows): factor of each row's loss; None: 1"""
+    spaces: Tensor | None = None
+    """(rows) bool: rows that weigh by how little white space the student expects; None: none does"""
 
 
 RareOutcomes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -157,11 +159,30 @@ def build_targets(
     """Move what a teacher says onto the student's sets, `rows` student tokens; `confidence` weighs each row by the
     teacher's largest probability."""
     placed, total = placed_masses(teacher, plan, tables, rows)
+    if len(plan.spaces):
+        placed, total = _with_spaces(placed, total, plan.spaces)
     targets = collect_targets(placed, total, tables)
     if confidence:
         targets.scale = torch.zeros_like(total)
         targets.scale[plan.targeted[:, 0]] = teacher.largest[plan.targeted[:, 1]]
+        targets.scale[plan.spaces[:, 0]] = targets.scale[plan.spaces[:, 1]]
+    if len(plan.spaces):
+        targets.spaces = torch.zeros_like(total, dtype=torch.bool)
+        targets.spaces[plan.spaces[:, 0]] = True
     return targets
+
+
+def _with_spaces(placed: Placed, total: Tensor, spaces: Tensor) -> tuple[Placed, Tensor]:
+    """White space that the teacher cannot see: if none came here, what it expects after it should."""
+    row, like = (column.contiguous() for column in spaces.unbind(-1))
+    order = placed.row.argsort()
+    ends = placed.row[order]
+    first, last = torch.searchsorted(ends, like), torch.searchsorted(ends, like, right=True)
+    of = torch.repeat_interleave(last - first)
+    nth = torch.arange(len(of), device=of.device) - ((last - first).cumsum(0) - (last - first))[of]
+    more = placed.select(order[first[of] + nth])
+    more.row, more.place = row[of], torch.full_like(more.place, -1)
+    return _join(placed, more), total.index_put((row,), total[like])
 
 
 @torch.no_grad()

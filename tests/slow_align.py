@@ -18,6 +18,8 @@ from students.tokenizers import ByteView
 Path = tuple[int, ...]
 Target = dict[frozenset[int], float]
 NOWHERE: frozenset[int] = frozenset()
+SPACE: frozenset[int] = frozenset([-1])
+"""In a target: the row weighs by how much else than white space the student expects"""
 
 
 def write(view: ByteView, text: bytes) -> list[int]:
@@ -158,7 +160,11 @@ class SlowAligner:
         at.append(at[-1] + 1)
         canonical = self.canonical(text)
         (s_ids, s_ends), (t_ids, t_ends) = (_tokens(side, row, at) for side in (student, teacher))
-        return [self._target(p, canonical, j, s_ids, s_ends, t_ids, t_ends) for j in range(len(s_ids))]
+        found = [self._target(p, canonical, j, s_ids, s_ends, t_ids, t_ends) for j in range(len(s_ids))]
+        for j in reversed(range(len(s_ids) - 1)):  # white space borrows the target of what comes after it
+            if s_ids[j] in self.student_silent and found[j + 1] is not None:
+                found[j] = {SPACE: 1.0, **(found[j + 1] or {})}
+        return found
 
     def _target(
         self, p: Tensor, text: bytes, j: int, s_ids: list[int], s_ends: list[int], t_ids: list[int], t_ends: list[int]
@@ -241,11 +247,15 @@ class SlowAligner:
 
     def loss(self, targets: list[Target | None], logits: Tensor) -> Tensor:
         """sum m (log m - log Q(S)) over all rows, from float64 logits (tokens, entries)."""
+        heard = 1 - torch.softmax(logits.detach(), -1)[:, self.student_silent].sum(-1)
         logits = logits.clone()
         logits[:, self.student_silent] = -math.inf
         log_q = torch.log_softmax(logits, -1)
-        total = logits.new_zeros(())
-        for row, target in zip(log_q, targets, strict=True):
+        whole = logits.new_zeros(())
+        for row, target, other in zip(log_q, targets, heard.tolist(), strict=True):
+            total = logits.new_zeros(())
+            target = dict(target or {})
+            weight = other if target.pop(SPACE, None) else 1.0
             covered = set(self.student_silent).union(*(members for members, mass in (target or {}).items() if mass > 0))
             others = [u for u in range(len(self.s_bytes)) if u not in covered]
             sums = {members: mass for members, mass in (target or {}).items() if mass > 0 and (members or others)}
@@ -256,7 +266,8 @@ class SlowAligner:
             for members, some in sums.items():
                 if len(members) != 1:
                     total = total + some * (math.log(some) - row[sorted(members) or others].logsumexp(-1))
-        return total
+            whole = whole + weight * total
+        return whole
 
 
 def _tokens(side: Side, row: int, at: list[int]) -> tuple[list[int], list[int]]:

@@ -205,7 +205,10 @@ def test_fast_is_slow(views: dict[str, ByteView], teacher: str, student: str) ->
         targets += slow.targets(p[source : source + plan.teacher_tokens], text, *both, n)
         source += plan.teacher_tokens
     value = slow.loss(targets, slow_logits)
-    assert [t is not None for t in targets] == np.concatenate([p.teacher_at >= 0 for p in plans]).tolist()
+    there = [set(np.flatnonzero(p.teacher_at >= 0).tolist()) | {j for j, _ in p.spaces} for p in plans]
+    assert [t is not None for t in targets] == [
+        j in at for p, at in zip(plans, there, strict=True) for j in range(len(p.ids))
+    ]
     fast.backward()
     value.backward()
     assert fast_logits.grad is not None
