@@ -27,6 +27,9 @@ from distill.targets import Tables, Targets
 from teachers.base import DenseSignal
 
 Objective = Callable[[slice, Tensor], Tensor]
+Part = Callable[[slice, Tensor, Tensor], Tensor]
+"""One term of an objective: `(rows, logits, out) -> values`, (positions). `out` takes the gradient, without the term's
+weight; it may be the logits' own memory"""
 AT_ONCE_CPU = 2**22
 """Logits that exist at a time: 16 MB of float32"""
 AT_ONCE_GPU = 2**27
@@ -140,7 +143,7 @@ class TwoVocabularies:
     terms: Sequence[LossTerm]
     labels: Tensor
     """(positions)"""
-    targets: Sequence[Targets | None]
+    targets: Sequence[Targets | Part | None]
     """Of each term; None for the text"""
     tables: Tables
 
@@ -153,12 +156,15 @@ class TwoVocabularies:
             if targets is None:
                 values[n] = mixed_gradient([term], None, logits, self.labels[rows], out=out)[0]
             else:
-                values[n] = set_gradient(targets, self.tables, rows.start, logits, out)
+                if isinstance(targets, Targets):
+                    values[n] = set_gradient(targets, self.tables, rows.start, logits, out)
+                else:
+                    values[n] = targets(rows, logits, out)
                 out.mul_(number(term.weight))
             total = out if total is None else out.add_(total)
         return values
 
 
-def teacher_logits(signal: DenseSignal, rows: slice) -> Tensor:
+def teacher_logits(signal: DenseSignal, rows: slice | Tensor) -> Tensor:
     """Of a part of a signal's positions, (positions, vocab)."""
     return functional.linear(signal.hidden[rows], signal.weight, signal.bias)

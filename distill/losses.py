@@ -144,6 +144,9 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "sparse_kl": sparse_kl,
     "uld": uld,
 }
+ACROSS: dict[str, list[str]] = {"forward_kl": [], "alm": ["tau"], "boundary_kl": [], "uld": []}
+"""Losses between two vocabularies, and their options: forward_kl as the likelihood of sets of entries (distill.align),
+alm on spans (distill.spans), the others where tokens start together (distill.baselines)"""
 
 
 def _seen_difference(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,15 +198,16 @@ class LossTerm:
 
     def check(self, *, has_teacher: bool, same_vocabulary: bool) -> None:
         """DistillError when this term cannot be computed in this run."""
-        if self.name != "ce" and self.name not in LOSSES:
-            raise DistillError(f"unknown loss {self.name!r}{nearest(self.name, ['ce', *LOSSES])}")
+        if self.name != "ce" and self.name not in {**LOSSES, **ACROSS}:
+            raise DistillError(f"unknown loss {self.name!r}{nearest(self.name, ['ce', *LOSSES, *ACROSS])}")
         for name in ("weight", "temperature", "teacher_temperature"):
             setting = getattr(self, name)
             if isinstance(setting, Ramp):
                 setting.check(f"loss {self.name}: {name}")
         if min(*ends(self.temperature), *ends(self.teacher_temperature)) <= 0 or min(ends(self.weight)) < 0:
             raise DistillError(f"loss {self.name}: temperature must be above 0 and weight at least 0")
-        options = [] if self.name == "ce" else list(inspect.signature(LOSSES[self.name]).parameters)[2:]
+        known = LOSSES.get(self.name)
+        options = list(inspect.signature(known).parameters)[2:] if known else ACROSS.get(self.name, [])
         for option in self.options:
             if option not in options:
                 raise DistillError(f"loss {self.name!r} has no option {option!r}{nearest(option, options)}")
@@ -216,9 +220,15 @@ class LossTerm:
             raise DistillError(f"loss {self.name!r} needs a teacher: set model.teacher or leave only 'ce'")
         if not same_vocabulary:
             self._check_across()
+        elif self.name not in LOSSES:
+            raise DistillError(f"loss {self.name!r} is for unequal tokenizers: with one use forward_kl, or another")
 
     def _check_values(self) -> None:
         """Try the values on two classes, so that a wrong one is found at the start."""
+        if self.options.get("tau", 1) <= 0:
+            raise DistillError(f"loss {self.name}: tau must be above 0, got {self.options['tau']}")
+        if self.name not in LOSSES:
+            return
         even = torch.full((1, 2), 0.5).log()
         try:
             LOSSES[self.name](even, even, **self.options)
@@ -226,13 +236,16 @@ class LossTerm:
             raise DistillError(f"loss {self.name}: {error}") from None
 
     def _check_across(self) -> None:
-        """What the likelihood of sets of entries, the loss between two vocabularies, can be asked for."""
-        if self.name != "forward_kl" or ends(self.temperature) != (1, 1):
+        """What can be asked for between two vocabularies."""
+        if self.name not in ACROSS or ends(self.temperature) != (1, 1):
             temperature = self.temperature if isinstance(self.temperature, float | int) else ends(self.temperature)
             raise DistillError(
-                f"loss {self.name!r} at temperature {temperature} needs one vocabulary on both sides; "
-                "with unequal tokenizers use forward_kl at temperature 1 (the likelihood of sets of entries)"
+                f"loss {self.name!r} at temperature {temperature} needs one vocabulary on both sides; with unequal "
+                "tokenizers use forward_kl at temperature 1 (the likelihood of sets of entries), alm beside it, "
+                "or the baselines boundary_kl and uld"
             )
+        if self.name == "alm" and self.confidence:
+            raise DistillError("loss 'alm' takes no confidence: it looks at whole spans")
 
 
 def number(setting: float | Ramp) -> float:
