@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "datasets": ("distill.commands.datasets:main", "the registry: ls, show, fetch, check, add, stats, card"),
     "sample": ("distill.commands.sample:main", "draw rows from files and sources, build mixes"),
     "tokenizer": ("distill.commands.tokenizer:main", "train, show: a tokenizer for the student"),
+    "capture": ("distill.commands.capture:main", "a teacher's signals to disk, to train from without it"),
     "fit": ("distill.fit:main", "train: --config recipe.yaml, dotted overrides, --print_config"),
     "validate": ("distill.fit:main", "the validation loss of a checkpoint"),
     "test": ("distill.fit:main", "the test loss of a checkpoint"),

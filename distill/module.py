@@ -17,13 +17,16 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from distill.align import Aligner
+from distill.baselines import shared_starts
 from distill.batches import Batch
 from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
-from distill.fused import Objective, OneVocabulary, TwoVocabularies, fused_losses, teacher_logits
+from distill.fused import Objective, OneVocabulary, Part, TwoVocabularies, fused_losses, teacher_logits
 from distill.kept_signals import KeptSignals
 from distill.losses import LossTerm, number
 from distill.schedules import check_schedule, learning_rate_factor
+from distill.spans import span_loss
+from distill.stored import StoredBatch, StoredSignals
 from distill.targets import Targets
 from students.build import build_student, preset_names
 from students.tokenizers import ByteView, load_tokenizer
@@ -50,6 +53,7 @@ class Distiller(pl.LightningModule):
         seed: int = 0,
         attention: str | None = None,
         keep_signals: bool = False,
+        signals: StoredSignals | None = None,
     ) -> None:
         """
         Args:
@@ -69,6 +73,7 @@ class Distiller(pl.LightningModule):
             attention: sdpa, eager or another of transformers' implementations; default transformers' choice. On a CPU
                 eager is faster for rows of a few dozen tokens.
             keep_signals: keep the teacher's hidden states of every row in memory; it runs in the first epoch only.
+            signals: a folder of `distill capture` in a teacher's place, `{path: signals}`.
         """
         super().__init__()
         path = tokenizer or (student if isinstance(student, str) else student.get("path"))
@@ -88,8 +93,13 @@ class Distiller(pl.LightningModule):
         if teacher and teacher.vocab_id != vocabulary_id(self.tokenizer):
             self.aligner = Aligner(self.teacher_view, self.student_view)  # type: ignore[arg-type]
         self.losses = losses or [LossTerm("ce")]
+        self.signals, same = signals, self.aligner is None
+        if signals is not None:
+            if teacher is not None:
+                raise DistillError("give model.teacher or model.signals, not both: the signals are a teacher's")
+            same = signals.open(self.tokenizer, self.losses)
         for term in self.losses:
-            term.check(has_teacher=teacher is not None, same_vocabulary=self.aligner is None)
+            term.check(has_teacher=(teacher or signals) is not None, same_vocabulary=same)
         self._loss_names = [
             f"loss/{term.name}" + (f"-{n}" if n else "")
             for k, term in enumerate(self.losses)
@@ -132,7 +142,9 @@ class Distiller(pl.LightningModule):
         return final[tokens.positions], {k: final[there] if k == last else caught.states[k] for k in wanted}
 
     def teacher_signal(self, batch: Batch) -> Any:
-        """The teacher's DenseSignal at its own supervised positions; None without a teacher."""
+        """The teacher's DenseSignal at its own supervised positions, or what is stored; None without a teacher."""
+        if self.signals is not None:
+            return self.signals.of(batch)
         if self._teacher is None or batch.teacher is None:
             return None
         return self._kept(batch, self.ask_teacher) if self._kept is not None else self.ask_teacher(batch)
@@ -153,15 +165,21 @@ class Distiller(pl.LightningModule):
     def head_losses(self, terms: list[LossTerm], hidden: Tensor, signal: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Their weighted sum over the batch's supervised tokens, and each one's own, (terms,)."""
         labels = batch.student.labels
-        objective: Objective = OneVocabulary(terms, labels, signal)
-        if signal is not None and self.aligner is not None:
-            targets = [self.targets(term, signal, batch) if term.name != "ce" else None for term in terms]
+        objective: Objective = OneVocabulary(terms, labels, signal if isinstance(signal, DenseSignal) else None)
+        if isinstance(signal, StoredBatch):
+            objective = signal.objective(terms)
+        elif signal is not None and self.aligner is not None:
+            targets = [self.targets(term, signal, batch, hidden) if term.name != "ce" else None for term in terms]
             objective = TwoVocabularies(terms, labels, targets, self.aligner.on(batch.plan))
         return fused_losses(hidden, self.student.get_output_embeddings(), objective, [number(t.weight) for t in terms])
 
-    def targets(self, term: LossTerm, signal: DenseSignal, batch: Batch) -> Targets:
-        """What the teacher says, on sets of the student's entries."""
+    def targets(self, term: LossTerm, signal: DenseSignal, batch: Batch, hidden: Tensor) -> Targets | Part:
+        """What the teacher says, on sets of the student's entries, or the loss of a term that has no such sets."""
         assert self.aligner is not None
+        if term.name == "alm":
+            return span_loss(term, self.aligner, signal, batch, hidden, self.student.get_output_embeddings())
+        if term.name != "forward_kl":
+            return shared_starts(term, self.aligner, signal, batch)
         heat = number(term.teacher_temperature)
         rows = self.aligner.read(lambda part: teacher_logits(signal, part) / heat, len(signal.hidden), batch.plan)
         return self.aligner.targets(rows, batch.plan, len(batch.student.labels), confidence=term.confidence)
@@ -220,6 +238,8 @@ class Distiller(pl.LightningModule):
         """The teacher is no submodule: it moves to the device by hand."""
         if self._teacher is not None:
             self._teacher.to(self.device)
+        if self.signals is not None:
+            self.signals.bind(self.trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def _attend(student: Any, attention: str) -> None:

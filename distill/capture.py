@@ -1,0 +1,301 @@
+"""Fills a signal store (teachers.signal_store): what a local teacher says on the answers of a data set.
+
+Records are rendered and encoded as training does it, run through the teacher in batches of about one length, and what
+it says at every supervised token of the student is drawn from or cut (distill.draws). With a student of another
+vocabulary the teacher's whole distribution is moved onto the student's entries before that, a chunk of logits at a
+time: cut first, a row would have lost most of what begins with the bytes already said. Records that the store holds
+already are passed over, so a capture that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_gen.progress import Progress
+from data_gen.records import Record
+from data_gen.templates import get_template
+from distill.align import Aligner
+from distill.batches import gather_tokens
+from distill.draws import Kept, Rare, drawn, likeliest, moved_draws, moved_likeliest, uniforms
+from distill.encoding import Side, encode_side
+from distill.errors import DistillError
+from distill.fused import teacher_logits
+from distill.plans import RowPlan
+from distill.signal_keys import data_fingerprint, record_keys, row_check, tokenization, weights_fingerprint
+from distill.targets import Tables, placed_masses
+from students.tokenizers import ByteView
+from teachers.base import DenseSignal, SignalTeacher, vocabulary_id
+from teachers.signal_store import Manifest, Row, SignalWriter, save_sets
+
+AT_ONCE_CPU = 2**22
+"""Logits that exist at a time"""
+AT_ONCE_GPU = 2**27
+FLUSH_S = 60.0
+"""A kill costs at most so much work"""
+
+
+@dataclass
+class Settings:
+    """What decides a store beside teacher, student and data."""
+
+    method: str = "sampled"
+    size: int = 50
+    temperature: float = 1.0
+    template: str = "qa"
+    teacher_template: str | None = None
+    max_length: int = 512
+    seed: int = 0
+    batch_size: int = 16
+
+    def check(self) -> None:
+        """DistillError for what cannot be."""
+        if not 1 <= self.size <= 65_535:
+            raise DistillError(f"{self.size} entries a token cannot be: give 1 to 65535")
+        if not self.temperature > 0:
+            raise DistillError(f"the temperature is above 0, not {self.temperature}")
+        if self.max_length < 2 or self.batch_size < 1 or self.seed < 0:
+            raise DistillError("max-length is 2 at least, batch-size 1, seed 0")
+
+
+@dataclass
+class Data:
+    """Records as both sides read them."""
+
+    records: list[Record]
+    keys: np.ndarray
+    student: Side
+    teacher: Side
+    plans: list[RowPlan] = field(default_factory=list)
+    """Of every record, where the vocabularies differ"""
+    dropped: int = 0
+    """Records without an answer within the maximum length"""
+
+
+@dataclass
+class Captured:
+    """What a run of `capture` came to."""
+
+    records: int
+    """In the store"""
+    before: int
+    """Of them there when it began"""
+    tokens: int
+    bytes: int
+    dropped: int
+    silent: int
+    """Tokens of this run about which the teacher says nothing"""
+    seconds: float
+    damaged: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Records that could not be captured, by the reason"""
+
+
+def capture(
+    records: Sequence[Record],
+    teacher: SignalTeacher,
+    folder: str | Path,
+    settings: Settings,
+    student: Any = None,
+    files: Sequence[str] = (),
+) -> Captured:
+    """Write what `teacher` says on the records' answers; `student` is a tokenizer, None: the teacher's own."""
+    settings.check()
+    moved = student is not None and vocabulary_id(student) != teacher.vocab_id
+    tokenizer = student if moved else teacher.tokenizer
+    theirs = ByteView(teacher.tokenizer)
+    ours = ByteView(tokenizer) if moved else theirs
+    aligner = Aligner(theirs, ours) if moved else None
+    data = encode(records, ours, theirs, settings, teacher.context, aligner)
+    manifest = Manifest(
+        method=settings.method,
+        size=settings.size,
+        temperature=settings.temperature,
+        teacher=str(getattr(teacher, "name", type(teacher).__name__)),
+        teacher_weights=weights_fingerprint(getattr(teacher, "path", "")),
+        teacher_vocabulary=teacher.vocab_id,
+        vocabulary=vocabulary_id(tokenizer),
+        vocabulary_size=len(ours.entries),
+        tokenization=tokenization(tokenizer),
+        moved=moved,
+        template=settings.template,
+        teacher_template=settings.teacher_template or settings.template,
+        max_length=settings.max_length,
+        data=data_fingerprint(data.keys),
+        rows=len(data.keys),
+        files=list(files),
+        seed=settings.seed,
+    )
+    with SignalWriter(folder, manifest) as writer:
+        if aligner is not None:
+            save_sets(folder, aligner.tables.order.numpy(), aligner.tables.student_silent.numpy())
+        return _Run(data, teacher, settings, aligner, ours, theirs).fill(writer)
+
+
+def encode(
+    records: Sequence[Record],
+    ours: ByteView,
+    theirs: ByteView,
+    settings: Settings,
+    context: int | None,
+    aligner: Aligner | None,
+) -> Data:
+    """Both sides of the records, each of them once; those without an answer are left out, as training leaves them."""
+    template = get_template(settings.template)
+    keys = record_keys(records)
+    some = sorted(np.unique(keys, return_index=True)[1].tolist())
+    records = [records[r] for r in some]
+    counts = encode_side(ours, template, records, settings.max_length).supervised_counts
+    kept = [record for record, count in zip(records, counts, strict=True) if count > 1]
+    if not kept:
+        raise DistillError(f"no record has an answer within {settings.max_length} tokens")
+    student = encode_side(ours, template, kept, settings.max_length)
+    longest = min(4 * settings.max_length, context or sys.maxsize)
+    teacher = encode_side(theirs, get_template(settings.teacher_template or settings.template), kept, longest)
+    data = Data(kept, record_keys(kept), student, teacher, dropped=len(records) - len(kept))
+    if aligner is not None:
+        answers = [[text for text, said in template.render(record) if said] for record in kept]
+        data.plans = [aligner.plan(answers[r], teacher, student, r) for r in range(len(kept))]
+    return data
+
+
+class _Run:
+    def __init__(
+        self,
+        data: Data,
+        teacher: SignalTeacher,
+        settings: Settings,
+        aligner: Aligner | None,
+        ours: ByteView,
+        theirs: ByteView,
+    ) -> None:
+        self.data, self.teacher, self.settings, self.aligner = data, teacher, settings, aligner
+        self.pad = theirs.tokenizer.pad_token_id or theirs.eos_id or 0
+        self.vocabulary = len(theirs.entries)
+        self.counts = data.student.supervised_counts
+        self.teacher_counts = data.teacher.supervised_counts
+        self.silent = 0
+
+    def fill(self, writer: SignalWriter) -> Captured:
+        """Ask for every record that the store lacks."""
+        data, start = self.data, time.monotonic()
+        todo = [r for r in np.argsort(data.teacher.lengths, kind="stable").tolist() if int(data.keys[r]) not in writer]
+        before = len(data.records) - len(todo)
+        size = self.settings.batch_size
+        flushed, made = start, 0
+        with Progress("capture", total=len(data.records), unit="rows", done=before) as bar:
+            for at in range(0, len(todo), size):
+                rows = todo[at : at + size]
+                for row in self.batch(rows):
+                    writer.add(row)
+                    made += len(row.entries)
+                now = time.monotonic()
+                if now - flushed > FLUSH_S:
+                    flushed = now
+                    writer.flush()
+                each = f", {writer.bytes / writer.tokens:.1f} bytes a token" if writer.tokens else ""
+                bar.advance(len(rows), note=f"{made / (now - start):.0f} tokens/s{each}")
+            writer.flush()
+        return Captured(
+            len(data.records), before, writer.tokens, writer.bytes, data.dropped, self.silent,
+            time.monotonic() - start, writer.damaged,
+        )  # fmt: skip
+
+    def batch(self, rows: list[int]) -> list[Row]:
+        """The signals of some records."""
+        with torch.no_grad():
+            kept = self._kept(rows, self._ask(rows))
+        places = np.concatenate([[0], np.cumsum(self.counts[rows])])
+        starts = np.concatenate([[0], np.cumsum(kept.entries)])
+        sets = np.concatenate([[0], np.cumsum(kept.ids < 0)])
+        self.silent += int((kept.entries == 0).sum())
+        made = []
+        for n, r in enumerate(rows):
+            a, b = starts[places[n]], starts[places[n + 1]]
+            made.append(Row(
+                key=int(self.data.keys[r]), check=row_check(self.data.student, r),
+                entries=kept.entries[places[n] : places[n + 1]], ids=kept.ids[a:b], weights=kept.weights[a:b],
+                tail=None if kept.tail is None else kept.tail[places[n] : places[n + 1]],
+                sets=None if kept.sets is None else kept.sets[sets[a] : sets[b]],
+            ))  # fmt: skip
+        return made
+
+    def _ask(self, rows: list[int]) -> DenseSignal:
+        tokens = gather_tokens(self.data.teacher, rows, self.pad)
+        device = getattr(getattr(self.teacher, "model", None), "device", "cpu")
+        tokens = tokens.to(device)
+        signal = self.teacher.signal(tokens.ids, tokens.mask, tokens.positions, [], None)
+        if not torch.isfinite(signal.hidden).all():
+            raise DistillError("the teacher's hidden states are not finite: load it in full precision (--dtype fp32)")
+        return signal
+
+    def _kept(self, rows: list[int], signal: DenseSignal) -> Kept:
+        if self.aligner is not None:
+            return self._moved(rows, signal)
+        keys = self.data.keys[rows].tolist()
+        theirs, ours = self.teacher_counts[rows], self.counts[rows]
+        uniform = self._uniform(keys, ours) if self.settings.method == "sampled" else None
+        # What the student lost at its maximum length is not asked for; nor is there more than the teacher read.
+        counts = np.minimum(theirs, ours)
+        at = np.concatenate([np.arange(n) + s for n, s in zip(counts, np.cumsum(theirs) - theirs, strict=True)])
+        into = np.concatenate([np.arange(n) + s for n, s in zip(counts, np.cumsum(ours) - ours, strict=True)])
+        parts = []
+        for part in np.array_split(np.arange(len(at)), max(-(-len(at) // self._step(signal)), 1)):
+            p = self._p(signal, torch.from_numpy(at[part]))
+            if uniform is not None:
+                parts.append(drawn(p, torch.from_numpy(uniform[into[part]]).to(p.device)))
+            else:
+                parts.append(likeliest(p, self.settings.size))
+        entries = np.zeros(int(ours.sum()), np.int64)
+        entries[into] = np.concatenate([part.entries for part in parts])
+        tail = None
+        if uniform is None:
+            tail = np.zeros(len(entries), np.float32)
+            tail[into] = np.concatenate([part.tail for part in parts if part.tail is not None])
+        ids, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "weights"))
+        return Kept(entries, ids, weights, tail)
+
+    def _moved(self, rows: list[int], signal: DenseSignal) -> Kept:
+        assert self.aligner is not None
+        plan = self.aligner.batch([self.data.plans[r] for r in rows]).to(signal.hidden.device)
+        keys, count = self.data.keys[rows].tolist(), int(self.counts[rows].sum())
+        drawing, rare = self.settings.method == "sampled", None
+        if drawing:
+            extra = self._uniform(keys, self.teacher_counts[rows], 1)
+            rare = Rare(torch.from_numpy(extra).to(signal.hidden.device))
+        heat = self.settings.temperature
+        read = self.aligner.read(
+            lambda part: _sound(teacher_logits(signal, part)) / heat, len(signal.hidden), plan, rare
+        )
+        tables: Tables = self.aligner.on(plan)
+        placed, total = placed_masses(read, plan, tables, count)
+        if drawing:
+            return moved_draws(placed, tables, total, self._uniform(keys, self.counts[rows]))
+        return moved_likeliest(placed, tables, total, self.settings.size)
+
+    def _uniform(self, keys: list[int], counts: np.ndarray, purpose: int = 0) -> np.ndarray:
+        return uniforms(self.settings.seed, keys, counts.tolist(), self.settings.size, purpose)
+
+    def _step(self, signal: DenseSignal) -> int:
+        return max((AT_ONCE_CPU if signal.hidden.device.type == "cpu" else AT_ONCE_GPU) // self.vocabulary, 1)
+
+    def _p(self, signal: DenseSignal, at: Tensor) -> Tensor:
+        hidden = signal.hidden[at.to(signal.hidden.device)]
+        part = DenseSignal(signal.vocab_id, hidden, signal.weight, signal.bias)
+        logits = _sound(teacher_logits(part, slice(None)))[:, : self.vocabulary]
+        return torch.softmax(logits.float() / self.settings.temperature, -1)
+
+
+def _sound(logits: Tensor) -> Tensor:
+    """DistillError for logits that are no numbers, as half precision makes them."""
+    if bool(torch.isnan(logits).any()) or bool((logits == torch.inf).any()):
+        raise DistillError("the teacher's logits are not finite: load it in full precision (--dtype fp32)")
+    return logits

@@ -1,0 +1,146 @@
+"""What is kept of a teacher's distribution: draws from it, or its likeliest outcomes.
+
+`draws` are made with uniform numbers that depend on the seed and the record alone (`uniforms`), so they are the same in
+whatever batch a record stands. A drawn target is count / draws: its mean is the distribution itself, so a loss that is
+linear in the teacher's probabilities, and its gradient, are right on average (Sparse Logit Sampling, 2503.16870).
+Cutting to the likeliest is not, and keeps the mass of what it cut.
+
+A teacher that is moved onto another vocabulary (distill.align) is moved first and then drawn from or cut. What the move
+would leave below its floor takes part by draws of its own (`Rare`), so that nothing but mass without any place is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.targets import Placed, Tables
+
+
+@dataclass
+class Kept:
+    """Sparse rows, the heaviest entry of a position first."""
+
+    entries: np.ndarray
+    """(positions)"""
+    ids: np.ndarray
+    """(entries); -1: the next one of `sets`"""
+    weights: np.ndarray
+    """(entries): counts, or masses"""
+    tail: np.ndarray | None
+    """(positions): the mass of what was cut; None for draws"""
+    sets: np.ndarray | None = None
+    """(sets, 3); None for whole distributions"""
+
+
+def uniforms(seed: int, keys: Sequence[int], counts: Sequence[int], draws: int, purpose: int = 0) -> np.ndarray:
+    """(positions, draws): ascending numbers of [0, 1) for the positions of some records, one record after the other."""
+    made = [np.random.default_rng([seed, k, purpose]).random((n, draws)) for k, n in zip(keys, counts, strict=True)]
+    return np.sort(np.concatenate([np.zeros((0, draws)), *made]), axis=-1)
+
+
+def draw(p: Tensor, uniform: Tensor) -> Tensor:
+    """(positions, draws): ids by p (positions, vocab), which need not add up to 1, at ascending uniform numbers."""
+    upto = p.double().cumsum(-1)
+    return torch.searchsorted(upto, uniform * upto[:, -1:], right=True).clamp_max_(p.shape[-1] - 1)
+
+
+def drawn(p: Tensor, uniform: Tensor) -> Kept:
+    """Draws from whole distributions, (positions, vocab)."""
+    rows, vocabulary = p.shape
+    flat = draw(p, uniform) + torch.arange(rows, device=p.device)[:, None] * vocabulary
+    found, counts = torch.unique_consecutive(flat.reshape(-1), return_counts=True)
+    at, ids, counts = (found // vocabulary).cpu().numpy(), (found % vocabulary).cpu().numpy(), counts.cpu().numpy()
+    order = np.lexsort((-counts, at))
+    return Kept(np.bincount(at, minlength=rows), ids[order], counts[order], None)
+
+
+def likeliest(p: Tensor, size: int) -> Kept:
+    """The `size` likeliest of whole distributions, (positions, vocab)."""
+    top = p.topk(min(size, p.shape[-1]), -1)
+    tail = p.scatter(-1, top.indices, 0.0).sum(-1)
+    ids, mass = top.indices.cpu().numpy(), top.values.cpu().numpy()
+    entries = np.full(len(ids), ids.shape[1], np.int64)
+    return Kept(entries, ids.reshape(-1), mass.reshape(-1), tail.cpu().numpy())
+
+
+@dataclass
+class Rare:
+    """Draws for outcomes below a floor: each stands for an equal part of their mass."""
+
+    uniform: Tensor
+    """(teacher positions, draws)"""
+
+    def __call__(self, positions: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Position, id and mass of each draw; `p` (positions, vocab) holds the rare outcomes, 0 elsewhere."""
+        draws = self.uniform.shape[1]
+        ids = draw(p, self.uniform[positions])
+        mass = (p.sum(-1, keepdim=True) / draws).expand(ids.shape)
+        return positions[:, None].expand(ids.shape).reshape(-1), ids.reshape(-1), mass.reshape(-1)
+
+
+def moved_draws(placed: Placed, tables: Tables, total: Tensor, uniform: np.ndarray) -> Kept:
+    """Draws from masses on sets. Those that hit mass without a place are left out."""
+    row, kind, sets = _named(placed, tables)
+    order = np.argsort(row, kind="stable")
+    row, kind, mass = row[order], kind[order], placed.mass.double().cpu().numpy()[order]
+    rows, draws = uniform.shape
+    upto = np.cumsum(mass)
+    whole = np.bincount(row, mass, rows)  # (rows)
+    before = np.cumsum(whole) - whole
+    all_mass = np.maximum(total.double().cpu().numpy(), whole)[:, None]
+    at = np.searchsorted(upto, (before[:, None] + uniform * all_mass).reshape(-1), "right")
+    hit = ((uniform * all_mass) < whole[:, None]).reshape(-1)
+    of = np.repeat(np.arange(rows), draws)[hit]
+    at = at[hit].clip(max=max(len(row) - 1, 0))
+    at = np.clip(at, np.searchsorted(row, of, "left"), np.searchsorted(row, of, "right") - 1)  # rounding
+    return _heaviest_first(of, kind[at], np.ones(len(at)), rows, tables, sets, None)
+
+
+def moved_likeliest(placed: Placed, tables: Tables, total: Tensor, size: int) -> Kept:
+    """The `size` heaviest sets of each row; the rest of the total is the tail."""
+    row, kind, sets = _named(placed, tables)
+    mass = placed.mass.double().cpu().numpy()
+    return _heaviest_first(row, kind, mass, len(total), tables, sets, total.double().cpu().numpy(), size)
+
+
+def _named(placed: Placed, tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and kind of every mass, and sets (kinds, 3): a kind is a student entry or, from `student_size` on, a set."""
+    low, high, extra = (column.cpu().numpy() for column in (placed.low, placed.high, placed.extra))
+    order = tables.order.cpu().numpy()
+    one = placed.sizes.cpu().numpy() == 1
+    kind = np.where(extra >= 0, extra, order[low.clip(max=max(len(order) - 1, 0))])
+    sets, which = np.unique(np.stack([low, high, extra], 1)[~one], axis=0, return_inverse=True)
+    kind[~one] = tables.student_size + which.reshape(-1)
+    return placed.row.cpu().numpy(), kind, sets
+
+
+def _heaviest_first(
+    row: np.ndarray,
+    kind: np.ndarray,
+    weight: np.ndarray,
+    rows: int,
+    tables: Tables,
+    sets: np.ndarray,
+    total: np.ndarray | None,
+    size: int | None = None,
+) -> Kept:
+    """Each kind once a row, with all its weight."""
+    kinds = tables.student_size + len(sets) + 1
+    keys, back = np.unique(row * kinds + kind, return_inverse=True)
+    weight = np.bincount(back.reshape(-1), weight, len(keys))
+    row, kind = keys // kinds, keys % kinds
+    order = np.lexsort((-weight, row))
+    row, kind, weight = row[order], kind[order], weight[order]
+    if size is not None:
+        counts = np.bincount(row, minlength=rows)
+        rank = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+        row, kind, weight = row[rank < size], kind[rank < size], weight[rank < size]
+    tail = None if total is None else (total - np.bincount(row, weight, rows)).clip(min=0)
+    some = kind >= tables.student_size
+    of_sets = sets[kind[some] - tables.student_size]
+    return Kept(np.bincount(row, minlength=rows), np.where(some, -1, kind), weight, tail, of_sets)

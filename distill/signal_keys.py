@@ -1,0 +1,59 @@
+"""What ties signals on disk to the rows of a data set: keys, checksums, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_gen.records import Record, content_id
+from distill.encoding import Side
+
+SAMPLES = 64
+SAMPLE_BYTES = 4096
+"""Of a file of weights so many stretches of so many bytes are looked at"""
+
+
+def record_keys(records: Sequence[Record]) -> np.ndarray:
+    """64 bits over what each record says; the same record has the same key in every file. (records)"""
+    return np.array([int(content_id(record), 16) for record in records], np.uint64)
+
+
+def row_check(side: Side, row: int, positions: int | None = None) -> int:
+    """32 bits over the supervised tokens of a row, or over the first of them."""
+    at = side.row(row)
+    ids = side.ids[at][side.supervised[at]][:positions]
+    return zlib.crc32(ids.astype("<i4").tobytes())
+
+
+def data_fingerprint(keys: np.ndarray) -> str:
+    """Of a set of records, whatever their order."""
+    return hashlib.blake2b(np.unique(keys).astype("<u8").tobytes(), digest_size=8).hexdigest()
+
+
+def tokenization(tokenizer: Any) -> str:
+    """Of how a tokenizer cuts: its model, merges included, and everything around it but padding and truncation."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state.pop("padding", None)
+    state.pop("truncation", None)
+    return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def weights_fingerprint(path: str) -> str:
+    """Of the safetensors of a model's folder, from samples of their bytes; empty for a hub id."""
+    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as opened:
+            for n in range(SAMPLES):
+                opened.seek(n * max(size - SAMPLE_BYTES, 0) // (SAMPLES - 1), os.SEEK_SET)
+                digest.update(opened.read(SAMPLE_BYTES))
+    return digest.hexdigest() if files else ""

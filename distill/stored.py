@@ -1,0 +1,185 @@
+"""Training from signals on disk (teachers.signal_store, `distill capture`) in a teacher's place.
+
+    model:
+      signals: {path: signals}
+
+Every record of `data.train` is looked up by its content, its tokens are checked against those the signals were captured
+for, and a step reads the rows of its batch from the mapped files. Draws give `forward_kl`, whose mean over draws is
+the loss beside the teacher; the likeliest entries with the mass of the rest, as one class, give every divergence; moved
+signals the likelihood of sets.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.errors import DistillError
+from distill.fused import Objective, TwoVocabularies
+from distill.listed import ListedTeacher, OneVocabularyListed
+from distill.losses import LossTerm
+from distill.schedules import ends
+from distill.signal_keys import record_keys, row_check, tokenization
+from distill.targets import Placed, Tables, collect_targets
+from teachers.base import vocabulary_id
+from teachers.signal_store import Signals, SignalStore
+
+
+@dataclass
+class StoredSignals:
+    """A store of signals, as a recipe names it."""
+
+    path: str
+    """The folder that `distill capture` wrote"""
+    teacher: str | None = None
+    """The teacher that they must come from; default: whichever it was"""
+    missing: bool = False
+    """Train on the text alone where a row has no signals, instead of refusing"""
+    store: SignalStore | None = field(default=None, init=False, repr=False)
+    tables: Tables | None = field(default=None, init=False, repr=False)
+    places: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False, repr=False)
+    """(rows): where each row of the training data stands; -1: nowhere"""
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False, repr=False)
+    """(rows): supervised tokens"""
+
+    def open(self, tokenizer: Any, terms: Sequence[LossTerm]) -> bool:
+        """Read the manifest, and whether it fits student and losses; True when the signals are in whole entries, False
+        when they are moved onto sets. DistillError names what differs."""
+        self.store = store = SignalStore(self.path)
+        found = store.manifest
+        if vocabulary_id(tokenizer) != found.vocabulary or tokenization(tokenizer) != found.tokenization:
+            what = "entries" if vocabulary_id(tokenizer) != found.vocabulary else "way of cutting"
+            raise DistillError(
+                f"the signals in {self.path} are for a tokenizer with other {what} ({found.vocabulary_size} entries): "
+                "capture them with --student set to this student's tokenizer"
+            )
+        if self.teacher is not None and self.teacher != found.teacher:
+            raise DistillError(
+                f"the signals in {self.path} are those of teacher {found.teacher!r}, not {self.teacher!r}"
+            )
+        for term in terms:
+            self._check(term)
+        if found.moved:
+            order, silent = (torch.from_numpy(column) for column in store.sets())
+            none = torch.zeros(0, dtype=torch.int64)
+            self.tables = Tables(none, none, none, none.bool(), order, silent, found.vocabulary_size)
+        return not found.moved
+
+    def _check(self, term: LossTerm) -> None:
+        """Whether a loss can be had from what was kept."""
+        assert self.store is not None
+        found = self.store.manifest
+        if term.name == "ce":
+            return
+        if found.method == "sampled" and term.name != "forward_kl":
+            raise DistillError(
+                f"loss {term.name!r} is not linear in the teacher's probabilities, so the draws in {self.path} would "
+                "bias it; use forward_kl, or capture with --method topk"
+            )
+        if term.confidence and (found.method == "sampled" or found.moved):
+            raise DistillError(f"loss {term.name!r}: draws and moved signals do not tell the teacher's confidence")
+        low, high = (a * b for a, b in zip(ends(term.temperature), ends(term.teacher_temperature), strict=True))
+        if low != high or low != found.temperature:
+            raise DistillError(
+                f"the signals in {self.path} were captured at temperature {found.temperature:g}, loss {term.name!r} "
+                f"asks for {low:g}{'' if low == high else f' to {high:g}'}; capture them with --temperature"
+            )
+
+    def bind(self, data: Any) -> None:
+        """Find every training row in the store; DistillError names how many are not there and why."""
+        assert self.store is not None
+        found, rows = self.store.manifest, data.rows["train"].student
+        if data.template.name != found.template:
+            raise DistillError(
+                f"data.template is {data.template.name!r}, the signals in {self.path} were captured with "
+                f"{found.template!r}"
+            )
+        if data.teacher_template.name not in (found.teacher_template, data.template.name):
+            raise DistillError(
+                f"data.teacher_template is {data.teacher_template.name!r}, the signals in {self.path} were captured "
+                f"with {found.teacher_template!r}"
+            )
+        if data.question_share:
+            raise DistillError("data.question_share goes without signals of a teacher: set it to 0")
+        self.places = self.store.find(record_keys(data.records["train"]))
+        self.counts = rows.supervised_counts
+        there = np.flatnonzero(self.places >= 0)
+        if not len(there):
+            raise DistillError(
+                f"none of the {len(self.places)} rows of data.train is in {self.path}, which was captured from other "
+                f"data: {', '.join(found.files) or found.data}"
+            )
+        positions, checks = self.store.about(self.places[there])
+        for r, n, check in zip(there.tolist(), positions.tolist(), checks.tolist(), strict=True):
+            if n < self.counts[r]:
+                raise DistillError(
+                    f"the signals in {self.path} were captured with rows cut at {found.max_length} tokens; "
+                    "lower data.max_length to that"
+                )
+            if n == self.counts[r] and check != row_check(rows, r):
+                raise DistillError(
+                    f"row {r + 1} of data.train has other tokens than its signals in {self.path}: another tokenizer"
+                )
+        self._tell_missing(len(self.places) - len(there))
+
+    def _tell_missing(self, missing: int) -> None:
+        assert self.store is not None
+        if not missing:
+            return
+        short = self.store.missing()
+        why = f"the store is cut short by {short} of {self.store.manifest.rows} records" if short else "other data"
+        if not self.missing:
+            raise DistillError(
+                f"{missing} of {len(self.places)} rows of data.train are not in {self.path} ({why}): run the same "
+                "'distill capture' to its end, or train on their text alone with model.signals.missing: true"
+            )
+        print(f"train: {missing} of {len(self.places)} rows have no signals ({why}), their text alone is learnt",
+              file=sys.stderr)  # fmt: skip
+
+    def of(self, batch: Any) -> StoredBatch:
+        """The signals of a batch."""
+        assert self.store is not None
+        rows = np.asarray(batch.rows)
+        there = self.places[rows] >= 0
+        found = self.store.read(self.places[rows[there]].tolist(), self.counts[rows[there]].tolist())
+        at = np.repeat(there, self.counts[rows])  # (positions)
+        entries, tail = np.zeros(len(at), np.int64), np.zeros(len(at), np.float32)
+        entries[at], tail[at] = found.entries, found.tail
+        signals = Signals(entries, found.ids, found.mass, tail, found.sets)
+        if self.tables is not None:
+            self.tables = self.tables.to(batch.student.labels.device)
+        return StoredBatch(signals, self.tables, self.store.manifest.method == "sampled", batch.student.labels)
+
+
+@dataclass
+class StoredBatch:
+    """The signals of one batch, row by row."""
+
+    signals: Signals
+    tables: Tables | None
+    """Where they are masses on sets"""
+    draws: bool
+    labels: Tensor
+    """(positions)"""
+
+    def objective(self, terms: Sequence[LossTerm]) -> Objective:
+        """The losses, for distill.fused."""
+        device, said = self.labels.device, self.signals
+        entries = torch.from_numpy(said.entries)
+        row = torch.repeat_interleave(torch.arange(len(entries)), entries).to(device)
+        ids, mass, tail = (torch.from_numpy(x).to(device) for x in (said.ids, said.mass, said.tail))
+        if self.tables is None:
+            return OneVocabularyListed(terms, self.labels, ListedTeacher(row, ids, mass, tail, self.draws))
+        low, high, extra = torch.zeros_like(ids), torch.zeros_like(ids), ids.clone()
+        sets = torch.from_numpy(said.sets).to(device)
+        low[ids < 0], high[ids < 0], extra[ids < 0] = sets.unbind(-1)
+        total = tail.clone().index_add_(0, row, mass)
+        placed = Placed(row, torch.full_like(row, -1), low, high, extra, mass)
+        targets = collect_targets(placed, total, self.tables, tail)
+        return TwoVocabularies(terms, self.labels, [None if t.name == "ce" else targets for t in terms], self.tables)

@@ -1,0 +1,135 @@
+"""The files of a signal store: shards of ragged rows as safetensors, mapped into memory; whole or not there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from teachers.base import TeacherError
+
+DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I32": np.int32, "F16": np.float16,
+          "F32": np.float32, "I64": np.int64}  # fmt: skip
+
+
+@dataclass
+class Row:
+    """The signals of one record."""
+
+    key: int
+    """Names the record, 64 bits"""
+    check: int
+    """Checksum of its supervised tokens, 32 bits"""
+    entries: np.ndarray
+    """(positions): entries of each; 0 where the teacher says nothing"""
+    ids: np.ndarray
+    """(entries): the heaviest of a position first; -1: the next one of `sets`"""
+    weights: np.ndarray
+    """(entries): counts of draws, or masses"""
+    tail: np.ndarray | None = None
+    """(positions): mass that is in no entry; None where it was sampled"""
+    sets: np.ndarray | None = None
+    """(sets, 3): low, high, extra; None where nothing was moved"""
+
+
+@dataclass
+class Signals:
+    """Rows read back, one after the other."""
+
+    entries: np.ndarray
+    """(positions): entries of each"""
+    ids: np.ndarray
+    """(entries) int64; -1: the next one of `sets`"""
+    mass: np.ndarray
+    """(entries) float32"""
+    tail: np.ndarray
+    """(positions) float32; 0 where it was sampled"""
+    sets: np.ndarray
+    """(sets, 3)"""
+
+
+def pack(rows: Sequence[Row], method: str, size: int, moved_onto: int | None) -> dict[str, np.ndarray]:
+    """The tensors of a shard. `moved_onto`: entries of the vocabulary that the masses were moved onto."""
+    entries = np.concatenate([r.entries for r in rows])
+    ids = np.concatenate([r.ids for r in rows]).astype(np.int64)
+    weights = np.concatenate([r.weights for r in rows])
+    tensors: dict[str, np.ndarray] = {
+        "key": np.array([r.key for r in rows], np.uint64),
+        "check": np.array([r.check for r in rows], np.uint32),
+        "positions": np.array([len(r.entries) for r in rows], np.uint32),
+    }
+    if moved_onto is not None:
+        given = [r.sets for r in rows if r.sets is not None]
+        table, which = np.unique(np.concatenate(given), axis=0, return_inverse=True)
+        ids[ids < 0] = moved_onto + which.reshape(-1)
+        tensors["sets"] = table.astype(np.int32).reshape(-1, 3)
+    tensors["entries"] = _narrow(entries, size + 1)
+    tensors["ids"] = _narrow(ids, int(ids.max(initial=0)))
+    if method == "sampled":
+        of = np.repeat(np.arange(len(entries)), entries)
+        more = np.bincount(of, weights > 1, len(entries)).astype(np.int64)
+        tensors["repeated"] = _narrow(more, size)
+        tensors["weights"] = _narrow(weights[weights > 1], size)
+    else:
+        tensors["weights"] = weights.astype(np.float16)
+        tensors["tail"] = np.concatenate([r.tail for r in rows if r.tail is not None]).astype(np.float16)
+    return tensors
+
+
+def _narrow(numbers: np.ndarray, largest: int) -> np.ndarray:
+    return numbers.astype(np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32)
+
+
+def map_tensors(path: Path) -> dict[str, np.ndarray]:
+    """A safetensors file, mapped into memory; TeacherError when it is cut off or no such file."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise ValueError("cut off in its header")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        if 8 + length + max((h["data_offsets"][1] for h in header.values()), default=0) != size:
+            raise ValueError(f"it has {size} bytes, not as many as it says")
+        data = np.memmap(path, np.uint8, "r")
+        return {
+            name: data[8 + length + h["data_offsets"][0] : 8 + length + h["data_offsets"][1]]
+            .view(DTYPES[h["dtype"]])
+            .reshape(h["shape"])
+            for name, h in header.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise TeacherError(f"{path} is damaged or cut off ({why}); run the same 'distill capture' again") from None
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """A file that is whole or not there, also after a power cut."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def locked(folder: Path) -> int:
+    """Two captures never write one store."""
+    file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise TeacherError(f"another capture is writing to {folder}; wait for its end") from None
+    return file
