@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--judge", action=argparse.BooleanOptionalAction, default=None, help="ask whether an evolution changed anything"
     )
-    add("--template", help="how a local model is prompted (default qa)")
+    add("--template", help="how a local model is prompted (default qa), or a YAML file of yours")
     add("--temperature", type=float, help="default: answer and translate 0, magpie 0.7, others 1")
     add("--answer-temperature", type=float, help="of the answers (lamini, evolve; default 0)")
     add("--instruction-temperature", type=float, help="of the questions (magpie; default 1)")
