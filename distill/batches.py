@@ -162,7 +162,8 @@ class BatchPlan:
 
     A batch is `batch_size` rows or, with a `width`, the rows that fill `batch_size` lines of so many tokens, line by
     line. `accumulate` batches make one optimizer step. With several ranks each takes every world-th batch, and all
-    take equally many.
+    take equally many: training leaves the few that do not go round for this epoch, validation (without a seed) fills
+    the round up with batches that are not to be counted, which say so by 0 tokens.
     """
 
     def __init__(
@@ -185,7 +186,8 @@ class BatchPlan:
         self.epoch = self.position = 0
 
     def __len__(self) -> int:
-        return max(-(-self.lines // self.batch_size) // self.world, 1)
+        batches = -(-self.lines // self.batch_size)
+        return -(-batches // self.world) if self.seed is None else max(batches // self.world, 1)
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch; without a seed always the same, the rows by length or packed."""
@@ -226,6 +228,9 @@ class BatchPlan:
             self.position += 1
             first = (at // group) * group
             last = min(first + group, len(self) * self.world)
+            if self.seed is None and at >= len(batches):
+                yield batches[-1].tolist(), 0.0
+                continue
             yield batches[at % len(batches)].tolist(), float(max(sum(tokens[first:last]), 1))
 
     def state_dict(self) -> dict[str, int]:

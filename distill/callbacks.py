@@ -35,13 +35,14 @@ class TrainingProgress(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the bar where a resumed run stands."""
+        if not trainer.is_global_zero:
+            return
         total = int(trainer.estimated_stepping_batches)
         self.bar = Progress("train", total, "steps", done=trainer.global_step).__enter__()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the step once its optimizer step is done."""
-        assert self.bar is not None
-        if trainer.global_step > self.bar.done:
+        if self.bar is not None and trainer.global_step > self.bar.done:
             # Reading the loss waits for the device, so not at every step.
             note = f"loss {float(trainer.callback_metrics['loss']):.3f}" if trainer.global_step % 10 == 0 else None
             self.bar.advance(trainer.global_step - self.bar.done, note=note)
@@ -131,7 +132,12 @@ class StopPolitely(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Stop where a checkpoint resumes exactly: not in the middle of an accumulated step."""
-        if self.asked and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        # Each rank hears of it at its own time, or not at all: they stop together or wait for each other for ever.
+        if trainer.world_size > 1:
+            self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+        if self.asked:
             # Lightning counts a batch as completed only after this hook; without it a resumed run repeats its number.
             trainer.fit_loop.epoch_loop.batch_progress.increment_completed()
             trainer.fit_loop.epoch_loop._batches_that_stepped += 1

@@ -51,9 +51,10 @@ def main(argv: list[str]) -> int:
         print(f"{cli.folder} is complete: {cli.folder / 'student'}; delete the folder to train again", file=sys.stderr)
         return 0
     if cli.interrupted:
-        print(f"\nstopped; the same command goes on from {cli.folder / 'checkpoints'}", file=sys.stderr)
+        if cli.trainer.is_global_zero:
+            print(f"\nstopped; the same command goes on from {cli.folder / 'checkpoints'}", file=sys.stderr)
         return 130
-    if argv[0] == "fit":
+    if argv[0] == "fit" and cli.trainer.is_global_zero:
         print(f"student: {cli.folder / 'student'}", file=sys.stderr)
     return 0
 

@@ -159,6 +159,8 @@ class DistillCLI(LightningCLI):
 
     def predict(self, model: Any, **kwargs: Any) -> None:
         """Print every row of `data.val` with the student's answer, as JSON lines on stdout."""
+        if self.trainer.world_size > 1:
+            raise DistillError("predict answers on one device: set trainer.devices to 1")
         parts = self.trainer.predict(model, **kwargs) or []
         answers = {row: text for part in parts for row, text in part.items()}  # type: ignore[union-attr]
         for row, record in enumerate(self.datamodule.records["val"]):

@@ -119,6 +119,16 @@ def test_ranks_share_the_rows() -> None:
     assert len(together) >= 103 - 2 * 8
 
 
+@pytest.mark.parametrize("world", [2, 3, 20])
+def test_ranks_validate_every_row_once(world: int) -> None:
+    """Equally many batches each; what fills the last round up says that it does not count."""
+    ranks = [list(plan(seed=None, world=world, rank=rank)) for rank in range(world)]
+    assert len({len(rank) for rank in ranks}) == 1
+    counted = [r for rank in ranks for rows, tokens in rank if tokens for r in rows]
+    assert sorted(counted) == list(range(103))
+    assert all(rows for rank in ranks for rows, _ in rank)
+
+
 def test_validation_begins_at_the_beginning() -> None:
     """Even after it was cut short."""
     sampler = plan(seed=None)
