@@ -5,7 +5,7 @@
 
 TOKENIZERS holds `*.model` (SentencePiece), `*vocab.txt` (WordPiece), folders with vocab.json and merges.txt (GPT-2's
 BPE) and tokenizer folders as transformers saves them. DATA is a file of records. The teacher is made up, the same for
-all: half of its mass is on the token that stands there, the rest on what follows the token before in DATA. Columns:
+all: half of its mass is on the token that stands there, the rest on what follows the three before it in DATA. Columns:
 
     covered      share of supervised student positions with a target
     shared       share of them that start where a teacher token starts: all that boundary-only methods could use
@@ -19,7 +19,6 @@ all: half of its mass is on the token that stands there, the rest on what follow
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import shutil
 import sys
@@ -75,23 +74,25 @@ def _put(home: Path, files: dict[str, Path], **config: object) -> None:
 
 
 class MadeUp:
-    """A teacher counted from the answers: what follows a token, the token that stands there, and a little of all."""
+    """A teacher counted from the answers: the token that stands there, what follows the three before it (so that it knows
+    which byte of a character it is at), and a little of all."""
 
     def __init__(self, side: Side, size: int) -> None:
         self.size = size
         said = side.ids[side.supervised].tolist()
-        self.after: dict[int, Counter[int]] = defaultdict(Counter)
-        for before, token in itertools.pairwise(said):
-            self.after[before][token] += 1
+        self.after: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+        for n, token in enumerate(said):
+            self.after[tuple(said[max(n - 3, 0) : n])][token] += 1
         usual = np.bincount(said, minlength=size) + 1e-3
         self.usual = torch.from_numpy(usual / usual.sum())
 
     def logits(self, ids: np.ndarray) -> torch.Tensor:
         """At each position of these answers, (positions, vocab)."""
         mass = 0.02 * self.usual.repeat(len(ids), 1)
-        for n, (before, token) in enumerate(zip([-1, *ids[:-1].tolist()], ids.tolist(), strict=True)):
+        said = ids.tolist()
+        for n, token in enumerate(said):
             mass[n, token] += 0.5
-            follows = self.after.get(before)
+            follows = self.after.get(tuple(said[max(n - 3, 0) : n]))
             if follows:
                 mass[n, list(follows)] += 0.48 * torch.tensor(list(follows.values())) / follows.total()
         return mass.log().float()
