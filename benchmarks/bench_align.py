@@ -74,8 +74,10 @@ def _put(home: Path, files: dict[str, Path], **config: object) -> None:
 
 
 class MadeUp:
-    """A teacher counted from the answers: the token that stands there, what follows the three before it (so that it knows
-    which byte of a character it is at), and a little of all."""
+    """A teacher counted from the answers: the token that stands there, what follows the three before it, a little of all.
+
+    Three tokens tell it which byte of a character it is at.
+    """
 
     def __init__(self, side: Side, size: int) -> None:
         self.size = size
