@@ -74,7 +74,7 @@ def _put(home: Path, files: dict[str, Path], **config: object) -> None:
 
 
 class MadeUp:
-    """A teacher counted from the answers: the token that stands there, what follows the three before it, a little of all.
+    """A teacher counted from the answers: the token that stands there, what follows the three before it, some of all.
 
     Three tokens tell it which byte of a character it is at.
     """
