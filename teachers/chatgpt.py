@@ -176,6 +176,9 @@ class ChatGPTTeacher:
                 f" (and none of the other {len(self.ring.keys) - 1} keys is left)" if len(self.ring.keys) > 1 else ""
             )
             return Never(key.dead + others, fatal=True)
+        if not self._answered and said == f"HTTP {error.status}: a web page" and error.status != 404:
+            page = f"{self.base_url} answers with a web page ({error.status}) instead of JSON"
+            return Never(f"{page}; a base url usually ends in /v1", fatal=True)
         if error.status == 404 and "model" not in said.lower():
             return Never(f"{self.base_url} has no chat/completions (404); a base url usually ends in /v1", fatal=True)
         if error.status == 404:

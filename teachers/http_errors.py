@@ -13,6 +13,8 @@ import orjson
 
 QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 TRANSIENT = {408, 409, 425, 429}
+UNABLE = {501, 505}
+"""What a server cannot do now it cannot do later"""
 REFUSED = {"ClientConnectorError", "ClientConnectorDNSError", "ConnectionTimeoutError", "ConnectionRefusedError"}
 
 
@@ -55,7 +57,7 @@ def of_status(status: int, headers: Mapping[str, str], content: bytes) -> Again 
     if status == 429 and (codes & QUOTA_CODES or "exceeded your current quota" in message):
         return Never(message, status=402)
     reason = f"HTTP {status}: {message}"
-    if status in TRANSIENT or status >= 500:
+    if status in TRANSIENT or (status >= 500 and status not in UNABLE):
         return Again(reason, retry_after(headers), limited=status == 429)
     return Never(reason, status=status)
 

@@ -153,6 +153,8 @@ class FaultServer:
             return 401, error(f"Incorrect API key provided: {key}.", "invalid_api_key"), kind
         if fault == "404":
             return 404, error("The model does not exist", "model_not_found"), kind
+        if fault in {"501", "405"}:
+            return int(fault), PAGE, {"Content-Type": "text/html"}
         if fault == "400":
             return 400, error("This prompt is too long", "context_length_exceeded"), kind
         if fault == "pinned":

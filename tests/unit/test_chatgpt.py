@@ -121,6 +121,8 @@ def test_refused_requests_fail_once_and_alone(fault: str, says: str) -> None:
         ("404", "there is no model 'mock' at"),
         ("pinned", "refuses the model 'mock': HTTP 400: Server is pinned to 'other'"),
         ("html", "a base url usually ends in /v1"),
+        ("405", "answers with a web page (405) instead of JSON; a base url usually ends in /v1"),
+        ("501", "answers with a web page (501) instead of JSON"),
     ],
 )
 def test_fatal_failures_stop_the_sending(fault: str, says: str) -> None:
