@@ -14,8 +14,8 @@ weights, one vocabulary, on one thread, with AdamW and clipping by norm, on the 
     packed     the same with data.packing, lines of 256 tokens
     floor      on the packed batches: both models' passes and the four matrix products of their heads, nothing else
 
-Times are CPU seconds of the whole process per real token (prompts count, filling does not); only ratios taken in one run
-mean much. `x` is how many times less a variant takes than gkd, `over_floor` what it takes of the floor.
+Times are CPU seconds of the whole process per real token (prompts count, filling does not); only ratios taken in one
+run mean much. `x` is how many times less a variant takes than gkd, `over_floor` what it takes of the floor.
 --memory runs gkd and packed in fresh processes: the peak above what is there when the models are.
 --malloc keep has the C library keep what it once got, for everybody alike.
 """
