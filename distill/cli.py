@@ -119,8 +119,9 @@ def user_sentence(error: BaseException) -> str | None:
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    """Also where torch or safetensors have met it first."""
-    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in str(error)
+    """Also where a quota or `ulimit -f` ends the room, and where torch or safetensors have met it first."""
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return (isinstance(error, OSError) and error.errno in full) or "No space left on device" in str(error)
 
 
 def _fail(sentence: str) -> int:

@@ -31,6 +31,9 @@ def _check_trainer(config: Any) -> None:
         raise DistillError(f"trainer.precision {config['precision']} is not supported: take bf16-mixed or 32-true")
     if config["accumulate_grad_batches"] < 1:
         raise DistillError(f"trainer.accumulate_grad_batches is 1 at least, got {config['accumulate_grad_batches']}")
+    epochs, timed = config["max_epochs"], config["max_time"] is not None
+    if config["max_steps"] == -1 and (epochs == -1 or (epochs is None and timed)):
+        raise DistillError("the learning rate needs to know the end of a run: set trainer.max_steps or max_epochs too")
 
 
 def _listed(value: Any) -> list[Any]:

@@ -104,6 +104,7 @@ def test_errors_for_the_user_are_sentences_and_bugs_are_not(
             "distill: No such file or directory: x.jsonl\n",
         ),
         (OSError(28, "No space left on device", "y"), 2, "no space left on the disk while writing y"),
+        (OSError(27, "File too large", "z"), 2, "no space left on the disk while writing z"),
         (KeyboardInterrupt(), 130, "run the same 'distill report' command again to go on"),
     ):
         handler.error = error

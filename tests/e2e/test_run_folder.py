@@ -193,6 +193,7 @@ def test_rows_that_name_no_source(ground: Path) -> None:
         (["--data.max_length=513"], "data.max_length is 513, but this student reads 512 tokens at most"),
         (["--trainer.precision=16-mixed"], "take bf16-mixed or 32-true"),
         (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches is 1 at least"),
+        (["--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:05"], "set trainer.max_steps or max_epochs too"),
         (["--trainer.strategy=dpp"], "invalid strategy name"),
         (["--trainer.accelerator=gpuu"], "invalid accelerator name"),
         (["--trainer.devices=-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
