@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -129,14 +130,16 @@ def _measured(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) ->
 
 def _by_stratum(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> list[int]:
     """Of every value of a field the rows of lowest rank, in proportion or evenly."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, array[int]] = {}
     missing = 0
     pool.number()
     for seen in pool.look(None, stratum=wanted.by, **what):
         if seen.stratum is None:
             missing += 1
         else:
-            groups.setdefault(seen.stratum, []).append(seen.number)
+            if seen.stratum not in groups:
+                groups[seen.stratum] = array("Q")
+            groups[seen.stratum].append(seen.number)
     if not groups:
         hint = nearest(wanted.by, pool.looked.names)
         raise DataError(f"--by: no row of {pool.source.id} has a field {wanted.by!r}{hint}")

@@ -112,8 +112,10 @@ def _picked(starts: array[int], numbers: Sequence[int]) -> Sequence[int]:
 def open_index(path: Path, keep: bool = True) -> LineIndex:
     """The index of a file: the one beside it when it is of this very content, or else a new one.
 
-    NoIndex when the file is gzip's, empty or has a line that is no row at its end.
+    NoIndex when the file is packed, empty or ends in a line that is no row.
     """
+    if not hasattr(os, "pread"):  # Windows
+        raise NoIndex
     with path.open("rb") as file:
         key = _key(file)
         found = _last.get(path)

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 MASK = (1 << 64) - 1
 BLOCK = 1 << 16
 """Rows that share one run of SHAKE-128"""
+FEW = 1 << 12
+"""So many rows are sorted as they are"""
 
 
 def mix64(number: int, seed: int) -> int:
@@ -71,7 +73,17 @@ class Order:
         """The k of some rows, given in ascending order, that have the lowest ranks; ascending."""
         if k >= len(numbers):
             return list(numbers)
-        return sorted(sorted(numbers, key=self.rank)[:k])
+        if k <= 0:
+            return []
+        if len(numbers) < FEW:
+            return sorted(sorted(numbers, key=self.rank)[:k])
+        plane = self.first_bytes(numbers[-1] + 1)
+        leading = bytes(map(plane.__getitem__, numbers))
+        last, below = _cut(leading, k)
+        ties = [number for number, byte in zip(numbers, leading, strict=True) if byte == last]
+        ties.sort(key=lambda number: mix64(number, self.seed))
+        drawn = set(ties[: k - below])
+        return [n for n, byte in zip(numbers, leading, strict=True) if byte < last or (byte == last and n in drawn)]
 
 
 def _cut(leading: bytes, k: int) -> tuple[int, int]:

@@ -79,3 +79,10 @@ def test_blocks_do_not_show() -> None:
 def test_seeds_give_other_samples() -> None:
     samples = {tuple(Order(seed).lowest(1000, 10)) for seed in (-1, 0, 1, 2**64, 2**70)}
     assert len(samples) == 5
+
+
+@pytest.mark.parametrize("k", [0, 1, 37, 5_000, 19_999, 20_000, 20_001])
+def test_the_lowest_of_many_are_the_lowest_of_all_sorted(k: int) -> None:
+    order = Order(11)
+    numbers = range(5, 100_005, 5)
+    assert order.lowest_of(numbers, k) == sorted(sorted(numbers, key=Order(11).rank)[:k])
