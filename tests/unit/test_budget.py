@@ -158,7 +158,9 @@ def test_the_estimate_comes_first() -> None:
     assert said.startswith("estimate: 40 requests, 550 tokens in, 1,000 to 4,000 out; 0.0026 to 0.0086 $")
     assert said.endswith("5.00 of the budget 5 are left")
     assert estimate_of(40, budget=Budget(PRICE, money=5.0)) == ""
-    assert estimate_of(50, budget=Budget(PRICE, money=5.0)).startswith("estimate: 10 requests, 138 tokens in, 728 to 1,000 out")
+    assert estimate_of(50, budget=Budget(PRICE, money=5.0)).startswith(
+        "estimate: 10 requests, 138 tokens in, 728 to 1,000 out"
+    )
 
 
 def test_the_progress_line_says_what_was_spent() -> None:
