@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,10 +136,17 @@ def capture(
         files=list(files),
         seed=settings.seed,
     )
+    with open_writer(folder, manifest, aligner) as writer:
+        return _TeacherRun(data, settings, teacher, aligner, theirs).fill(writer)
+
+
+@contextmanager
+def open_writer(folder: str | Path, manifest: Manifest, aligner: Aligner | None) -> Iterator[SignalWriter]:
+    """The store, new or to go on with; with what its sets are ranges of."""
     with SignalWriter(folder, manifest) as writer:
         if aligner is not None:
             save_sets(folder, aligner.tables.order.numpy(), aligner.tables.student_silent.numpy())
-        return _Run(data, teacher, settings, aligner, ours, theirs).fill(writer)
+        yield writer
 
 
 def encode(
@@ -167,22 +176,17 @@ def encode(
     return data
 
 
-class _Run:
-    def __init__(
-        self,
-        data: Data,
-        teacher: SignalTeacher,
-        settings: Settings,
-        aligner: Aligner | None,
-        ours: ByteView,
-        theirs: ByteView,
-    ) -> None:
-        self.data, self.teacher, self.settings, self.aligner = data, teacher, settings, aligner
-        self.pad = theirs.tokenizer.pad_token_id or theirs.eos_id or 0
-        self.vocabulary = len(theirs.entries)
+class Run:
+    """Asks for the records that a store lacks; `kept` says what about some of them is kept."""
+
+    def __init__(self, data: Data, settings: Settings) -> None:
+        self.data, self.settings = data, settings
         self.counts = data.student.supervised_counts
-        self.teacher_counts = data.teacher.supervised_counts
         self.silent = 0
+
+    @abstractmethod
+    def kept(self, rows: list[int]) -> Kept:
+        """The signals of some records, one after the other."""
 
     def fill(self, writer: SignalWriter) -> Captured:
         """Ask for every record that the store lacks."""
@@ -212,7 +216,7 @@ class _Run:
     def batch(self, rows: list[int]) -> list[Row]:
         """The signals of some records."""
         with torch.no_grad():
-            kept = self._kept(rows, self._ask(rows))
+            kept = self.kept(rows)
         places = np.concatenate([[0], np.cumsum(self.counts[rows])])
         starts = np.concatenate([[0], np.cumsum(kept.entries)])
         sets = np.concatenate([[0], np.cumsum(kept.ids < 0)])
@@ -228,6 +232,22 @@ class _Run:
             ))  # fmt: skip
         return made
 
+
+class _TeacherRun(Run):
+    def __init__(
+        self, data: Data, settings: Settings, teacher: SignalTeacher, aligner: Aligner | None, theirs: ByteView
+    ) -> None:
+        super().__init__(data, settings)
+        self.teacher, self.aligner = teacher, aligner
+        self.pad = theirs.tokenizer.pad_token_id or theirs.eos_id or 0
+        self.vocabulary = len(theirs.entries)
+        self.teacher_counts = data.teacher.supervised_counts
+
+    def kept(self, rows: list[int]) -> Kept:
+        """What the teacher says about some records."""
+        signal = self._ask(rows)
+        return self._whole(rows, signal) if self.aligner is None else self._moved(rows, signal)
+
     def _ask(self, rows: list[int]) -> DenseSignal:
         tokens = gather_tokens(self.data.teacher, rows, self.pad)
         device = getattr(getattr(self.teacher, "model", None), "device", "cpu")
@@ -237,9 +257,7 @@ class _Run:
             raise DistillError("the teacher's hidden states are not finite: load it in full precision (--dtype fp32)")
         return signal
 
-    def _kept(self, rows: list[int], signal: DenseSignal) -> Kept:
-        if self.aligner is not None:
-            return self._moved(rows, signal)
+    def _whole(self, rows: list[int], signal: DenseSignal) -> Kept:
         keys = self.data.keys[rows].tolist()
         theirs, ours = self.teacher_counts[rows], self.counts[rows]
         uniform = self._uniform(keys, ours) if self.settings.method == "sampled" else None

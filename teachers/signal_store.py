@@ -265,7 +265,9 @@ class SignalStore:
 
     def read(self, places: Sequence[int], positions: Sequence[int]) -> Signals:
         """The first `positions[n]` positions of the record at `places[n]`, one record after the other."""
-        found = [self._row(int(p), int(n)) for p, n in zip(places, positions, strict=True)]
+        none, no_mass = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        found = [Signals(none, none, no_mass, no_mass, none.reshape(0, 3))]
+        found += [self._row(int(p), int(n)) for p, n in zip(places, positions, strict=True)]
         columns = zip(*((s.entries, s.ids, s.mass, s.tail, s.sets) for s in found), strict=True)
         return Signals(*(np.concatenate(column) for column in columns))
 

@@ -99,6 +99,8 @@ def test_a_fit_recipe_trains(name: str, ground: Path, tmp_path: Path, capsys: py
         argv += ["--model.tokenizer", str(ground / "tokenizer")]
     if model.get("teacher"):
         argv += ["--model.teacher.init_args.path", str(ground / "llama")]
+    if model.get("signals"):
+        argv += ["--model.signals.path", str(captured(ground, model["tokenizer"]))]
     assert main(argv) == 0, capsys.readouterr().err
     assert (tmp_path / "run" / "student" / "model.safetensors").is_file()
     with (tmp_path / "run" / "logs" / "csv" / "metrics.csv").open() as file:
@@ -107,6 +109,14 @@ def test_a_fit_recipe_trains(name: str, ground: Path, tmp_path: Path, capsys: py
         assert any(row[f"loss/{term['name']}"] for row in rows)
     if model.get("features"):
         assert any(row["loss/features"] for row in rows)
+
+
+def captured(ground: Path, tokenizer: str) -> Path:
+    """Signals for the training data and the tokenizer that a recipe names."""
+    folder = ground / "signals"
+    argv = ["capture", str(ground / "train.jsonl"), "--teacher", str(ground / "llama"), "-o", str(folder)]
+    assert main([*argv, "--student", str(ground / tokenizer)]) == 0
+    return folder
 
 
 @pytest.mark.parametrize("name", sorted(GENERATE))
