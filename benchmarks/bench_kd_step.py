@@ -61,11 +61,11 @@ ENTRIES = 21128
 """Of the tokenizer; a larger vocabulary has names that no text uses, so that batches stay the same"""
 TEMPLATE = "alpaca"
 LENGTH, ROWS, LINES = 256, 8, 3
-TEACHER = {
+TEACHER: dict[str, Any] = {
     "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8, "num_attention_heads": 8,
     "max_position_embeddings": 1024, "tie_word_embeddings": True, "initializer_range": 0.08, "use_cache": False,
 }  # fmt: skip
-STUDENT = {
+STUDENT: dict[str, Any] = {
     "model_type": "gpt2", "n_positions": 1024, "n_embd": 256, "n_layer": 6, "n_head": 8,
     "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
 }  # fmt: skip
@@ -140,8 +140,8 @@ def make_tokenizer(records: list[Record], entries: int, folder: Path) -> str:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=min(entries, ENTRIES), special_tokens=["<pad>", "<eos>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
