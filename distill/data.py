@@ -177,7 +177,7 @@ class InstructionData(pl.LightningDataModule):
         rows = EncodedRows(student, teacher, model.aligner, pads, self.width)
         answers = [[text for text, said in self.template.render(r) if said] for r in records]
         rows.plans = [model.aligner.plan(answers[r], teacher, student, r) for r in range(len(records))]
-        covered = sum(int((plan.teacher_at >= 0).sum()) for plan in rows.plans)
+        covered = sum(int((plan.teacher_at >= 0).sum()) + len(plan.spaces) for plan in rows.plans)
         total = int(student.supervised.sum())
         print(f"{part}: {100 * covered / total:.1f} % of {total} supervised tokens have a target", file=sys.stderr)
         self._place(model, rows)
