@@ -8,6 +8,7 @@ batches in an order that depends on the seed alone.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from data_gen.provenance import licence_notice
 from data_gen.records import Record, read_records
 from data_gen.templates import get_template
 from distill.align import Aligner
@@ -141,6 +143,8 @@ class InstructionData(pl.LightningDataModule):
             if not any(record.output or record.history for record in found):
                 raise DistillError(f"data.{part}: no row with an answer in {', '.join(self.files[part])}")
             self._found[part] = found
+            for notice in filter(None, (licence_notice(Path(file)) for file in self.files[part] if part == "train")):
+                print(notice, file=sys.stderr)
 
     def _encode(self, part: str) -> EncodedRows:
         records = self._found.pop(part)

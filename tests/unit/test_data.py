@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -226,3 +227,18 @@ def test_validation_sees_every_row_once(views: dict[str, ByteView], tmp_path: Pa
     lengths = data.rows["val"].student.lengths[rows]
     assert (np.diff(lengths) >= 0).all()
     assert ready(InstructionData(path), views["byte"]).val_dataloader() == []
+
+
+@pytest.mark.parametrize("parts", [[], ["belle-1m", "coqa"]])
+def test_non_commercial_parts_are_named_before_training(
+    parts: list[str], tmp_path: Path, views: dict[str, ByteView], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the manifest beside a mix; nothing is said of a file that has none."""
+    train, other = file(tmp_path, "mix.jsonl", some(3)), file(tmp_path, "other.jsonl", some(2))
+    manifest = {"licence": {"noncommercial": parts}}
+    (tmp_path / "mix.manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    ready(InstructionData([train, other]), views["wordpiece"])
+    said = capsys.readouterr().err
+    assert ("mix.jsonl: non-commercial use only" in said) == bool(parts)
+    assert all(part in said for part in parts)
+    assert "other.jsonl" not in said
