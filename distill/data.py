@@ -8,8 +8,8 @@ batches in an order that depends on the seed alone.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
