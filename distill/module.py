@@ -169,17 +169,22 @@ class Distiller(pl.LightningModule):
         if isinstance(signal, StoredBatch):
             objective = signal.objective(terms)
         elif signal is not None and self.aligner is not None:
-            targets = [self.targets(term, signal, batch, hidden) if term.name != "ce" else None for term in terms]
-            objective = TwoVocabularies(terms, labels, targets, self.aligner.on(batch.plan))
+            parts = [self.part(term, signal, batch, hidden) if term.name != "ce" else None for term in terms]
+            objective = TwoVocabularies(terms, labels, parts, self.aligner.on(batch.plan))
         return fused_losses(hidden, self.student.get_output_embeddings(), objective, [number(t.weight) for t in terms])
 
-    def targets(self, term: LossTerm, signal: DenseSignal, batch: Batch, hidden: Tensor) -> Targets | Part:
-        """What the teacher says, on sets of the student's entries, or the loss of a term that has no such sets."""
+    def part(self, term: LossTerm, signal: DenseSignal, batch: Batch, hidden: Tensor) -> Targets | Part:
+        """What a term between two vocabularies asks for."""
         assert self.aligner is not None
+        if term.name == "forward_kl":
+            return self.targets(term, signal, batch)
         if term.name == "alm":
             return span_loss(term, self.aligner, signal, batch, hidden, self.student.get_output_embeddings())
-        if term.name != "forward_kl":
-            return shared_starts(term, self.aligner, signal, batch)
+        return shared_starts(term, self.aligner, signal, batch)
+
+    def targets(self, term: LossTerm, signal: DenseSignal, batch: Batch) -> Targets:
+        """What the teacher says, on sets of the student's entries."""
+        assert self.aligner is not None
         heat = number(term.teacher_temperature)
         rows = self.aligner.read(lambda part: teacher_logits(signal, part) / heat, len(signal.hidden), batch.plan)
         return self.aligner.targets(rows, batch.plan, len(batch.student.labels), confidence=term.confidence)

@@ -25,6 +25,7 @@ from distill.fused import AT_ONCE_CPU, AT_ONCE_GPU, head_parameters, teacher_log
 from distill.gradients import ce
 from distill.losses import LossTerm, number
 from distill.partial import alm_gradient
+from distill.plans import PlanBatch
 from teachers.base import DenseSignal
 
 
@@ -68,16 +69,22 @@ def span_loss(
         lambda rows: _without(teacher_logits(signal, rows).float() / heat, hushed),
         batch.teacher.labels, len(signal.weight),
     )  # fmt: skip
-    plan = batch.plan
-    spans = 1 + int(plan.student_span.max().clamp_min(-1)) if len(plan.student_span) else 0
-    a, b = span_sums(theirs, plan.teacher_span, spans), span_sums(ours, plan.student_span, spans)
-    tau = term.options.get("tau", 100.0)
-    values, slopes = alm_gradient(a, b, tau)  # (spans)
-    at = plan.student_span.clamp_min(0)
-    inside = plan.student_span >= 0
-    sizes = torch.bincount(plan.student_span[inside], minlength=spans)
-    values, slopes = (torch.where(inside, tau * x[at], 0.0) if spans else ours * 0 for x in (values / sizes, slopes))
+    values, slopes = span_slopes(theirs, ours, batch.plan, term.options.get("tau", 100.0))
     return SpanLoss(batch.student.labels, values, slopes, tables.student_silent)
+
+
+def span_slopes(teacher: Tensor, student: Tensor, plan: PlanBatch, tau: float) -> tuple[Tensor, Tensor]:
+    """Values and slopes, (student positions), from the log-likelihoods of both sides' labels."""
+    spans = int(plan.student_span.max()) + 1 if len(plan.student_span) else 0
+    values, slopes = alm_gradient(
+        span_sums(teacher, plan.teacher_span, spans), span_sums(student, plan.student_span, spans), tau
+    )
+    inside = plan.student_span >= 0
+    at = plan.student_span[inside]
+    sizes = torch.bincount(at, minlength=spans)
+    found = student.new_zeros(2, len(student))
+    found[:, inside] = tau * torch.stack([values[at] / sizes[at], slopes[at]])
+    return found[0], found[1]
 
 
 def label_logs(logits: Callable[[slice], Tensor], labels: Tensor, vocabulary: int) -> Tensor:
