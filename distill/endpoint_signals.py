@@ -174,9 +174,9 @@ def named_rows(positions: Sequence[Position], seen: SeenTokens, plan: PlanBatch,
     """What the endpoint named at the positions of a batch, as far as the plan needs it."""
     size = len(seen.entries)
     table: dict[int, float] = {}
-    for source, position in enumerate(positions):
-        for token, logprob in [*position.likely, (position.said, position.logprob)]:
-            table[source * size + seen.id(token)] = math.exp(min(logprob, 0.0))
+    for n, position in enumerate(positions):
+        for name, logprob in [*position.likely, (position.said, position.logprob)]:
+            table[n * size + seen.id(name)] = math.exp(min(logprob, 0.0))
     keys = torch.tensor(sorted(table), dtype=torch.int64)
     mass = torch.tensor([table[k] for k in keys.tolist()])
     source, token = keys // size, keys % size

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from distill.errors import DistillError
 from distill.fused import Objective, TwoVocabularies
+from distill.gradients import ROW_GRADIENTS
 from distill.listed import ListedTeacher, OneVocabularyListed
-from distill.losses import LossTerm
+from distill.losses import LOSSES, LossTerm
 from distill.schedules import ends
 from distill.signal_keys import record_keys, row_check, tokenization
 from distill.targets import Placed, Tables, collect_targets
@@ -82,6 +83,8 @@ class StoredSignals:
                 f"loss {term.name!r} is not linear in the teacher's probabilities, so the draws in {self.path} would "
                 "bias it; use forward_kl, or capture with --method topk"
             )
+        if (found.moved and term.name != "forward_kl") or (term.name in LOSSES and term.name not in ROW_GRADIENTS):
+            raise DistillError(f"loss {term.name!r} cannot be had from the signals in {self.path}; use forward_kl")
         if term.confidence and (found.method == "sampled" or found.moved):
             raise DistillError(f"loss {term.name!r}: draws and moved signals do not tell the teacher's confidence")
         low, high = (a * b for a, b in zip(ends(term.temperature), ends(term.teacher_temperature), strict=True))

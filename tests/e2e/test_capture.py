@@ -109,7 +109,7 @@ def test_draws_are_the_loss_beside_the_teacher_on_average(student: str, ground: 
     few = [RECORDS[r] for r in ROWS[:3]]
     if live.aligner is not None:
         live.aligner.floor = 0.0
-        inner = live.targets
+        inner: Any = live.targets
 
         def placed_only(*given: Any) -> Any:
             targets = inner(*given)
@@ -117,7 +117,7 @@ def test_draws_are_the_loss_beside_the_teacher_on_average(student: str, ground: 
             targets.tail = torch.zeros_like(targets.tail)
             return targets
 
-        live.targets = placed_only  # type: ignore[method-assign]
+        live.targets = placed_only  # type: ignore[assignment, method-assign]
     expected = losses(live, batch_of(live, ground, ROWS[:3]))[1]
     found = []
     for seed in range(24):
@@ -151,6 +151,7 @@ REFUSED = [
     ({}, {}, {"teacher_template": "chatml"}, "data.teacher_template is 'chatml'.* captured with 'qa'"),
     ({}, {}, {"question_share": 0.5}, "question_share goes without"),
     ({"teacher": "gpt"}, {}, {}, "are those of teacher 'llama', not 'gpt'"),
+    ({}, {"terms": [LossTerm("alm")]}, {}, "'alm' is not linear"),
     ({}, {"terms": [LossTerm("jsd")]}, {}, "'jsd' is not linear .* capture with --method topk"),
     ({}, {"terms": [LossTerm("forward_kl", temperature=2.0)]}, {}, "captured at temperature 1, .* asks for 2"),
     ({}, {"terms": [LossTerm("forward_kl", confidence=True)]}, {}, "do not tell the teacher's confidence"),
@@ -168,6 +169,13 @@ def test_what_differs_is_named(options: dict, model: dict, data: dict, sentence:
             distiller(ground, model.get("tokenizer", "sp"), model.get("terms", TERMS), signals=signals),
             ground, [0], **data,
         )  # fmt: skip
+
+
+def test_moved_signals_are_for_one_loss(ground: Path) -> None:
+    store = made(ground, "moved", "wp", method="topk", size=8)
+    for name in ("jsd", "uld", "alm"):
+        with pytest.raises(ValueError, match=f"loss '{name}' cannot be had from the signals in .*; use forward_kl"):
+            distiller(ground, "wp", [LossTerm(name)], signals=StoredSignals(str(store)))
 
 
 def test_rows_that_are_not_there(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,7 +259,7 @@ def test_wrong_input(argv: list[str], sentence: str, ground: Path, tmp_path: Pat
     assert "Traceback" not in said
 
 
-TOLD = {
+TOLD: dict[str, tuple[str, list[tuple[str, dict[Any, float]]]]] = {
     "a": ("小猫喝绿茶", [("小猫", {"小猫": 0.5, "小": 0.2, "老师": 0.1, "</s>": 0.1}), ("喝", {"喝": 0.9, 0xE5: 0.05}),
                         ("绿", {"绿": 0.6, "红": 0.2}), ("茶", {"茶": 0.7})]),
     "b": ("好。", [("好", {"好": 0.5, "好人": 0.25}), ("。", {"。": 0.5})]),

@@ -159,10 +159,11 @@ def test_a_lost_shard_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [f.name for f in fields(Manifest) if f.name not in ("files", "format")])
 def test_another_manifest_is_refused_naming_what_differs(name: str, tmp_path: Path) -> None:
     fill(tmp_path, MANIFEST, [])
-    old = getattr(MANIFEST, name)
-    new = {"method": "topk"}.get(name, not old if isinstance(old, bool) else old + (1 if old != str(old) else "x"))
+    old: Any = getattr(MANIFEST, name)
+    new: Any = {"method": "topk"}.get(name, not old if isinstance(old, bool) else old + (1 if old != str(old) else "x"))
+    other: dict[str, Any] = {name: new}
     with pytest.raises(TeacherError, match=rf"holds other signals: {name} \({old}, not {new}\); give another folder"):
-        SignalWriter(tmp_path, replace(MANIFEST, **{name: new}))
+        SignalWriter(tmp_path, replace(MANIFEST, **other))
     SignalWriter(tmp_path, replace(MANIFEST, files=["elsewhere.jsonl"])).close()
 
 
