@@ -154,6 +154,7 @@ class Calls:
             key = await teacher.ring.place(tokens, self._sleep)
             async with self._gate:  # one sending a turn of the loop: what has arrived is read, and safe, first
                 await asyncio.sleep(0)
+            key.left(time.monotonic())
             if self._over.is_set():
                 raise Never("not sent: the run was stopped")
             effort.sent += 1

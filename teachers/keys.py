@@ -19,7 +19,7 @@ CLUSTER = 3
 """So many 429 in a row rest the key itself"""
 FIRST_REST_S = 1.0
 LONGEST_REST_S = 30.0
-SLOWER, LATER_S = 1.03, 0.005
+SLOWER, LATER_S = 1.04, 0.008
 """A request may travel faster than the one before it: so much more between two, at most a tenth"""
 FIRST_S = 0.3
 """The first one opens a connection, and so takes longer on its way"""
@@ -63,6 +63,11 @@ class Key:
             self._first_s = 0.0
         if self.tokens_s:
             self._level -= tokens
+
+    def left(self, now: float) -> None:
+        """It leaves only now: the next one waits from here."""
+        if self.slot_s and self._next > 0:
+            self._next = max(self._next, now + self.slot_s * SLOWER + min(LATER_S, 0.1 * self.slot_s))
 
     def give_back(self, tokens: int) -> None:
         """So many of the tokens that were taken have not been used."""
