@@ -174,7 +174,7 @@ class LossTerm:
     """One part of the loss, as a recipe names it."""
 
     name: str
-    """`ce` (the text itself) or a divergence from the teacher: see LOSSES"""
+    """`ce` (the text itself) or a divergence from the teacher: see LOSSES, and ACROSS for unequal tokenizers"""
     weight: float | Ramp = 1.0
     """Factor in the sum; a number, or `{start: 1, end: 0.2, shape: cosine}` over the run"""
     temperature: float | Ramp = 1.0
