@@ -229,6 +229,7 @@ class Run:
                 entries=kept.entries[places[n] : places[n + 1]], ids=kept.ids[a:b], weights=kept.weights[a:b],
                 tail=None if kept.tail is None else kept.tail[places[n] : places[n + 1]],
                 sets=None if kept.sets is None else kept.sets[sets[a] : sets[b]],
+                entropy=None if kept.entropy is None else kept.entropy[places[n] : places[n + 1]],
             ))  # fmt: skip
         return made
 
@@ -274,12 +275,15 @@ class _TeacherRun(Run):
                 parts.append(likeliest(p, self.settings.size))
         entries = np.zeros(int(ours.sum()), np.int64)
         entries[into] = np.concatenate([part.entries for part in parts])
-        tail = None
-        if uniform is None:
+        tail = entropy = None
+        if uniform is not None:
+            entropy = np.zeros(len(entries), np.float32)
+            entropy[into] = np.concatenate([part.entropy for part in parts if part.entropy is not None])
+        else:
             tail = np.zeros(len(entries), np.float32)
             tail[into] = np.concatenate([part.tail for part in parts if part.tail is not None])
         ids, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "weights"))
-        return Kept(entries, ids, weights, tail)
+        return Kept(entries, ids, weights, tail, entropy=entropy)
 
     def _moved(self, rows: list[int], signal: DenseSignal) -> Kept:
         assert self.aligner is not None

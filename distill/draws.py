@@ -35,6 +35,8 @@ class Kept:
     """(positions): the mass of what was cut; None for draws"""
     sets: np.ndarray | None = None
     """(sets, 3); None for whole distributions"""
+    entropy: np.ndarray | None = None
+    """(positions): of what was drawn from; None where nothing was"""
 
 
 def uniforms(seed: int, keys: Sequence[int], counts: Sequence[int], draws: int, purpose: int = 0) -> np.ndarray:
@@ -56,7 +58,8 @@ def drawn(p: Tensor, uniform: Tensor) -> Kept:
     found, counts = torch.unique_consecutive(flat.reshape(-1), return_counts=True)
     at, ids, counts = (found // vocabulary).cpu().numpy(), (found % vocabulary).cpu().numpy(), counts.cpu().numpy()
     order = np.lexsort((-counts, at))
-    return Kept(np.bincount(at, minlength=rows), ids[order], counts[order], None)
+    entropy = torch.special.entr(p).sum(-1).cpu().numpy()
+    return Kept(np.bincount(at, minlength=rows), ids[order], counts[order], None, entropy=entropy)
 
 
 def likeliest(p: Tensor, size: int) -> Kept:
@@ -98,7 +101,16 @@ def moved_draws(placed: Placed, tables: Tables, total: Tensor, uniform: np.ndarr
     of = np.repeat(np.arange(rows), draws)[hit]
     at = at[hit].clip(max=max(len(row) - 1, 0))
     at = np.clip(at, np.searchsorted(row, of, "left"), np.searchsorted(row, of, "right") - 1)  # rounding
-    return _heaviest_first(of, kind[at], np.ones(len(at)), rows, tables, sets, None)
+    kept = _heaviest_first(of, kind[at], np.ones(len(at)), rows, tables, sets, None)
+    kept.entropy = _entropy(row, kind, mass, rows)
+    return kept
+
+
+def _entropy(row: np.ndarray, kind: np.ndarray, mass: np.ndarray, rows: int) -> np.ndarray:
+    """Of each row's masses, the same kind taken together; (rows)."""
+    keys, back = np.unique(row * (int(kind.max(initial=0)) + 1) + kind, return_inverse=True)
+    joined = np.bincount(back.reshape(-1), mass, len(keys))
+    return np.bincount(keys // (int(kind.max(initial=0)) + 1), -joined * np.log(joined.clip(min=1e-30)), rows)
 
 
 def moved_likeliest(placed: Placed, tables: Tables, total: Tensor, size: int) -> Kept:

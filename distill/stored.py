@@ -24,7 +24,7 @@ from distill.errors import DistillError
 from distill.fused import Objective, TwoVocabularies
 from distill.gradients import ROW_GRADIENTS
 from distill.listed import ListedTeacher, OneVocabularyListed
-from distill.losses import LOSSES, LossTerm
+from distill.losses import LOSSES, LossTerm, number
 from distill.schedules import ends
 from distill.signal_keys import record_keys, row_check, tokenization
 from distill.targets import Placed, Tables, collect_targets
@@ -153,8 +153,9 @@ class StoredSignals:
         found = self.store.read(self.places[rows[there]].tolist(), self.counts[rows[there]].tolist())
         at = np.repeat(there, self.counts[rows])  # (positions)
         entries, tail = np.zeros(len(at), np.int64), np.zeros(len(at), np.float32)
-        entries[at], tail[at] = found.entries, found.tail
-        signals = Signals(entries, found.ids, found.mass, tail, found.sets)
+        entropy = tail.copy()
+        entries[at], tail[at], entropy[at] = found.entries, found.tail, found.entropy
+        signals = Signals(entries, found.ids, found.mass, tail, found.sets, entropy)
         if self.tables is not None:
             self.tables = self.tables.to(batch.student.labels.device)
         return StoredBatch(signals, self.tables, self.store.manifest.method == "sampled", batch.student.labels)
@@ -173,6 +174,19 @@ class StoredBatch:
 
     def objective(self, terms: Sequence[LossTerm]) -> Objective:
         """The losses, for distill.fused."""
+        inner = self._objective(terms)
+        return _WithEntropy(inner, terms, self._lost_entropy()) if self.draws else inner
+
+    def _lost_entropy(self) -> Tensor:
+        """(positions): what a few draws have less of entropy than what they were drawn from. A constant: KL is too
+        large by it, its gradient is not touched."""
+        said = self.signals
+        row = np.repeat(np.arange(len(said.entries)), said.entries)
+        of_draws = np.bincount(row, -said.mass * np.log(said.mass), len(said.entries))
+        lost = np.where(said.entries > 0, said.entropy - of_draws, 0.0)
+        return torch.from_numpy(lost.astype(np.float32)).to(self.labels.device)
+
+    def _objective(self, terms: Sequence[LossTerm]) -> Objective:
         device, said = self.labels.device, self.signals
         entries = torch.from_numpy(said.entries)
         row = torch.repeat_interleave(torch.arange(len(entries)), entries).to(device)
@@ -186,3 +200,20 @@ class StoredBatch:
         placed = Placed(row, torch.full_like(row, -1), low, high, extra, mass)
         targets = collect_targets(placed, total, self.tables, tail)
         return TwoVocabularies(terms, self.labels, [None if t.name == "ce" else targets for t in terms], self.tables)
+
+
+@dataclass
+class _WithEntropy:
+    """An objective on draws whose KL is told with the entropy of what they were drawn from."""
+
+    inner: Objective
+    terms: Sequence[LossTerm]
+    lost: Tensor
+    """(positions)"""
+
+    def __call__(self, rows: slice, logits: Tensor) -> Tensor:
+        values = self.inner(rows, logits)
+        for value, term in zip(values, self.terms, strict=True):
+            if term.name != "ce":
+                value -= self.lost[rows] * number(term.temperature) ** 2
+        return values

@@ -17,6 +17,10 @@ DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, 
           "F32": np.float32, "I64": np.int64}  # fmt: skip
 
 
+ENTROPY_STEPS = 20
+"""A nat of entropy is so many steps of 8 bits, which end above the logarithm of 300,000 entries"""
+
+
 @dataclass
 class Row:
     """The signals of one record."""
@@ -35,6 +39,8 @@ class Row:
     """(positions): mass that is in no entry; None where it was sampled"""
     sets: np.ndarray | None = None
     """(sets, 3): low, high, extra; None where nothing was moved"""
+    entropy: np.ndarray | None = None
+    """(positions): of what was drawn from, in nats; None where nothing was"""
 
 
 @dataclass
@@ -51,6 +57,8 @@ class Signals:
     """(positions) float32; 0 where it was sampled"""
     sets: np.ndarray
     """(sets, 3)"""
+    entropy: np.ndarray
+    """(positions) float32: of what was drawn from; 0 where nothing was"""
 
 
 def pack(rows: Sequence[Row], method: str, size: int, moved_onto: int | None) -> dict[str, np.ndarray]:
@@ -75,6 +83,8 @@ def pack(rows: Sequence[Row], method: str, size: int, moved_onto: int | None) ->
         more = np.bincount(of, weights > 1, len(entries)).astype(np.int64)
         tensors["repeated"] = _narrow(more, size)
         tensors["weights"] = _narrow(weights[weights > 1], size)
+        entropy = np.concatenate([r.entropy for r in rows if r.entropy is not None])
+        tensors["entropy"] = np.rint(entropy * ENTROPY_STEPS).clip(0, 255).astype(np.uint8)
     else:
         tensors["weights"] = weights.astype(np.float16)
         tensors["tail"] = np.concatenate([r.tail for r in rows if r.tail is not None]).astype(np.float16)

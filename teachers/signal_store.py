@@ -6,9 +6,10 @@ is written under another name, synced and renamed, so after a kill at any byte t
 and the same capture goes on with the records that are missing. Reading maps the files into memory.
 
 `sampled` rows are the outcome of `size` draws: different ids with their counts, of which only those above 1 are written
-(the likeliest first, so it is enough to know how many). `topk` rows are 16-bit masses and the mass of everything else.
-A moved store's rows are masses on the entries of another vocabulary than the teacher's, and on sets of its entries: an
-id from `vocabulary_size` on is a set of the shard's own table, `(low, high, extra)` of the order in `sets.safetensors`.
+(the likeliest first, so it is enough to know how many), and the entropy of what was drawn from in 8 bits. `topk` rows
+are 16-bit masses and the mass of everything else. A moved store's rows are masses on the entries of another vocabulary
+than the teacher's, and on sets of its entries: an id from `vocabulary_size` on is a set of the shard's own table,
+`(low, high, extra)` of the order in `sets.safetensors`.
 
 No torch here, and nobody else of this project: numpy and safetensors.
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from teachers.base import TeacherError, nearest
-from teachers.signal_files import Row, Signals, locked, map_tensors, pack, write_synced
+from teachers.signal_files import ENTROPY_STEPS, Row, Signals, locked, map_tensors, pack, write_synced
 
 FORMAT = 1
 METHODS = ("sampled", "topk")
@@ -266,9 +267,9 @@ class SignalStore:
     def read(self, places: Sequence[int], positions: Sequence[int]) -> Signals:
         """The first `positions[n]` positions of the record at `places[n]`, one record after the other."""
         none, no_mass = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        found = [Signals(none, none, no_mass, no_mass, none.reshape(0, 3))]
+        found = [Signals(none, none, no_mass, no_mass, none.reshape(0, 3), no_mass)]
         found += [self._row(int(p), int(n)) for p, n in zip(places, positions, strict=True)]
-        columns = zip(*((s.entries, s.ids, s.mass, s.tail, s.sets) for s in found), strict=True)
+        columns = zip(*((s.entries, s.ids, s.mass, s.tail, s.sets, s.entropy) for s in found), strict=True)
         return Signals(*(np.concatenate(column) for column in columns))
 
     def _row(self, place: int, positions: int) -> Signals:
@@ -290,14 +291,16 @@ class SignalStore:
             of = np.repeat(np.arange(positions), entries)
             whole = np.bincount(of, mass, positions)  # 16 bits: they add up to nearly 1
             mass *= ((1 - tail) / np.maximum(whole, 1e-12))[of]
-            return Signals(entries, ids, mass.astype(np.float32), np.where(entries > 0, tail, 0), sets)
+            tail = np.where(entries > 0, tail, 0)
+            return Signals(entries, ids, mass.astype(np.float32), tail, sets, np.zeros(positions, np.float32))
         mass = np.ones(end - start, np.float32)
         repeated = tensors["repeated"][first : first + positions].astype(np.int64)
         begin = np.cumsum(entries) - entries
         nth = np.arange(repeated.sum()) - np.repeat(np.cumsum(repeated) - repeated, repeated)
         counts = int(shard.repeated[row])
         mass[np.repeat(begin, repeated) + nth] = tensors["weights"][counts : counts + len(nth)]
-        return Signals(entries, ids, mass / self.manifest.size, np.zeros(positions, np.float32), sets)
+        entropy = tensors["entropy"][first : first + positions].astype(np.float32) / ENTROPY_STEPS
+        return Signals(entries, ids, mass / self.manifest.size, np.zeros(positions, np.float32), sets, entropy)
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

@@ -40,6 +40,8 @@ def test_counts_are_the_distribution_on_average() -> None:
     kept = drawn(p.repeat(1000, 1), u)
     table = dense(kept, 40).reshape(1000, 3, 40) / 50
     assert np.allclose(table.sum(-1), 1)
+    assert kept.entropy is not None
+    np.testing.assert_allclose(kept.entropy[:3], -(p * p.log()).sum(-1), rtol=1e-5)
     error = np.abs(table.mean(0) - p.numpy()) / np.sqrt(p.numpy() * (1 - p.numpy()) / 50_000)
     assert error.max() < 4.5
     assert error.mean() < 1.0  # 0.8 is expected of a normal distribution
@@ -91,6 +93,8 @@ def test_moved_draws_are_right_on_average() -> None:
         kept = moved_draws(PLACED, TABLES, TOTAL, uniforms(seed, [1], [3], draws))
         assert kept.entries[1:].tolist() == [0, 1]
         assert kept.weights[-1] == draws
+        assert kept.entropy is not None
+        np.testing.assert_allclose(kept.entropy, [-sum(m * np.log(m) for m in (0.25, 0.25, 0.3)), 0, 0], atol=1e-6)
         assert kept.sets is not None
         sets = iter(kept.sets.tolist())
         for n, weight in zip(kept.ids[: kept.entries[0]], kept.weights, strict=False):

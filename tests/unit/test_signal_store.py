@@ -52,6 +52,7 @@ def made(key: int, positions: int, method: str, moved: bool, seed: int = 0, voca
         key, key % 7919, np.array(entries, np.int64), np.concatenate([np.zeros(0, np.int64), *ids]),
         np.concatenate([np.zeros(0), *weights]), np.array(tail) if method == "topk" else None,
         np.array(sets, np.int64).reshape(-1, 3) if moved else None,
+        rng.random(positions) * 11 if method == "sampled" else None,
     )  # fmt: skip
 
 
@@ -79,6 +80,8 @@ def check_row(store: SignalStore, row: Row, first: int | None = None) -> None:
     if row.tail is None:
         np.testing.assert_allclose(got.mass, row.weights[:end] / SIZE, rtol=1e-6)
         assert not got.tail.any()
+        assert row.entropy is not None
+        np.testing.assert_allclose(got.entropy, row.entropy[:positions], atol=0.0251)
         return
     np.testing.assert_allclose(got.mass, row.weights[:end], atol=5e-4)
     whole = np.bincount(np.repeat(np.arange(positions), got.entries), got.mass, positions) + got.tail
@@ -200,7 +203,7 @@ def test_a_row_is_not_longer_than_it_is(tmp_path: Path) -> None:
         SignalStore(tmp_path).read([0], [5])
 
 
-@pytest.mark.parametrize(("distinct", "most"), [(12, 32), (15, 40)])
+@pytest.mark.parametrize(("distinct", "most"), [(12, 33), (15, 40)])
 def test_bytes_a_token(distinct: int, most: int, tmp_path: Path) -> None:
     """50 draws of which so many differ, a third of them drawn more than once."""
     rng = np.random.default_rng(0)
@@ -209,7 +212,7 @@ def test_bytes_a_token(distinct: int, most: int, tmp_path: Path) -> None:
         ids = np.concatenate([rng.choice(50_000, distinct, replace=False) for _ in range(50)])
         counts = np.tile([50 - distinct - 2 * (distinct // 3) + 3] + [3] * (distinct // 3) + [1] * distinct, 50)
         counts = counts.reshape(50, -1)[:, :distinct].reshape(-1)
-        rows.append(Row(key, 0, np.full(50, distinct), ids, counts))
+        rows.append(Row(key, 0, np.full(50, distinct), ids, counts, entropy=np.ones(50)))
     fill(tmp_path, replace(MANIFEST, vocabulary_size=50_000, rows=40), rows, 1 << 16)
     store = SignalStore(tmp_path)
     assert store.bytes / store.tokens <= most
