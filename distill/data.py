@@ -171,8 +171,9 @@ class InstructionData(pl.LightningDataModule):
             return EncodedRows(student, None, None, pads, self.width)
         if self.question_share:
             raise DistillError("data.question_share goes without a teacher: set it to 0, or model.teacher to null")
-        # A teacher may need more tokens for the same text; what the student keeps, it must cover.
-        teacher = encode_side(model.teacher_view, self.teacher_template, records, 4 * self.max_length)
+        # A teacher may need more tokens for the same text; what the student keeps, it must cover as far as it reads.
+        room = min(4 * self.max_length, getattr(model, "teacher_context", None) or 4 * self.max_length)
+        teacher = encode_side(model.teacher_view, self.teacher_template, records, room)
         if model.aligner is None:
             teacher = _cut_like(student, teacher)
             rows = EncodedRows(student, teacher, None, pads, self.width)

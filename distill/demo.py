@@ -91,7 +91,11 @@ class Demo:
         from distill.evaluate import write_json
 
         file = self.folder / "demo.json"
-        if file.is_file() and orjson.loads(file.read_bytes()) != self.settings:
+        try:
+            before = orjson.loads(file.read_bytes()) if file.is_file() else self.settings
+        except orjson.JSONDecodeError:  # torn: the stages themselves tell what is complete
+            before = self.settings
+        if before != self.settings:
             raise DistillError(f"{self.folder} holds a demo with other options; add --force or another --folder")
         write_json(file, self.settings)
 
@@ -126,7 +130,12 @@ class Demo:
         made = ["curriculum", *(["magpie"] if self.options.magpie else [])]
         sources = [f"  {self.data / name}.jsonl: {{rows: all, licence: Apache-2.0}}" for name in made]
         _write(recipe, "name: demo\nseed: 42\nsources:\n" + "\n".join(sources) + "\n")
-        _distill("sample", "--mix", recipe, "-o", self.data / "train.jsonl")
+        out, manifest = self.data / "train.jsonl", self.data / "train.manifest.json"
+        try:
+            whole = orjson.loads(manifest.read_bytes())["output"]["bytes"] == out.stat().st_size
+        except (OSError, ValueError, KeyError):
+            whole = False
+        _distill("sample", "--mix", recipe, "-o", out, *([] if whole else ["--force"]))
 
     def tokenizer(self) -> None:
         """Characters and a few words, as BERT-Chinese has; not the teacher's."""
@@ -252,7 +261,10 @@ def _distill(verb: str, *arguments: Any) -> None:
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise DistillError(f"'distill {verb}' did not finish (exit code {code}); run the demo again to go on")
+        raise DistillError(
+            f"'distill {verb}' did not finish (exit code {code}); mend that and run the demo again, or start anew with "
+            "--force"
+        )
 
 
 def _write(path: Path, text: str) -> None:

@@ -89,6 +89,7 @@ class Distiller(pl.LightningModule):
         self._kept = KeptSignals() if keep_signals else None
         self.teacher_view = ByteView(teacher.tokenizer) if teacher else None
         self.student_pad, self.teacher_pad = _pad(self.tokenizer), _pad(teacher.tokenizer) if teacher else 0
+        self.teacher_context: int | None = getattr(teacher, "context", None)
         self.aligner: Aligner | None = None
         if teacher and teacher.vocab_id != vocabulary_id(self.tokenizer):
             self.aligner = Aligner(self.teacher_view, self.student_view)  # type: ignore[arg-type]
@@ -193,7 +194,10 @@ class Distiller(pl.LightningModule):
         """Collects the negative log-likelihood of the supervised tokens."""
         hidden, _ = self.student_hidden(batch)
         nats, _ = self.head_losses([LossTerm("ce")], hidden, None, batch)
-        self._validation.append((float(nats), len(batch.student.labels), batch.characters))
+        counted = batch.step_tokens > 0  # with several ranks some batches only fill the last round up
+        self._validation.append(
+            (float(nats) * counted, len(batch.student.labels) * counted, batch.characters * counted)
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val_loss` (nats a token) and `val_bpc` (bits a character, comparable between tokenizers)."""
@@ -267,6 +271,5 @@ def _projected(terms: list[FeatureTerm], student: Any, teacher: Any, seed: int) 
         raise DistillError("model.features needs a teacher: set model.teacher or remove the features")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        ours, theirs = student.config, teacher.model.config
-        widths = (ours.hidden_size, theirs.hidden_size)
-        return FeatureLoss(terms, ours.num_hidden_layers, theirs.num_hidden_layers, widths)
+        widths = (student.config.hidden_size, teacher.width)
+        return FeatureLoss(terms, student.config.num_hidden_layers, teacher.layers, widths)
