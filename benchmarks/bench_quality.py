@@ -103,17 +103,18 @@ class Bench:
     def _split(self) -> None:
         rows = [r for r in read_records(self.options.data) if r.output and not r.history]
         rows = [r for r in rows if len(r.instruction + r.input + r.output) <= self.options.characters]
-        wanted = (self.options.heldout, self.options.rows, self.options.teacher_rows)
+        wanted = (self.options.heldout, self.options.teacher_rows, self.options.rows)
         if sum(wanted) > len(rows):
             sys.exit(f"{self.options.data} has {len(rows)} short rows, {sum(wanted)} are asked for")
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist()
         self.parts: dict[str, list[Record]] = {}
-        for name, count in zip(("heldout", "student", "teacher"), wanted, strict=True):
+        for name, count in zip(("heldout", "teacher", "student"), wanted, strict=True):
             self.parts[name], order = [rows[n] for n in order[:count]], order[count:]
             write_records(self.home / f"{name}.jsonl", self.parts[name])
 
     def _tokenizers(self) -> tuple[str, dict[str, str]]:
-        texts = [f"{r.instruction}\n{r.input}\n{r.output}" for part in self.parts.values() for r in part]
+        texts = [f"{r.instruction}\n{r.input}\n{r.output}" for r in self.parts["teacher"]]
+        every = [f"{r.instruction}\n{r.input}\n{r.output}" for part in self.parts.values() for r in part]
         teacher, students = self.options.teacher_tokenizer, self.options.student_tokenizer
         if self._found():
             teacher = self.options.teacher
@@ -122,7 +123,7 @@ class Bench:
             train_sentencepiece_bpe(texts, SIZES["sentencepiece"], teacher)
         if not students:
             students = [f"{name}={self.home / name}" for name in ("wordpiece", "gpt2")]
-            train_wordpiece(texts, SIZES["wordpiece"], self.home / "wordpiece")
+            train_wordpiece(every, SIZES["wordpiece"], self.home / "wordpiece")
             train_byte_bpe(texts, SIZES["gpt2"], self.home / "gpt2")
         return teacher, dict(student.split("=", 1) for student in students)
 
@@ -174,8 +175,8 @@ class Bench:
             self.answer()
         pl.seed_everything(seed, verbose=False)
         data = InstructionData(
-            str(self.home / f"{part}.jsonl"), str(self.home / "heldout.jsonl"), batch_size=self.options.batch_size,
-            max_length=512, seed=seed,
+            str(self.home / f"{part}.jsonl"), str(self.home / "heldout.jsonl"),
+            batch_size=16 if part == "teacher" else self.options.batch_size, max_length=512, seed=seed,
         )  # fmt: skip
         trainer = pl.Trainer(
             accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, limit_val_batches=0,
@@ -205,22 +206,22 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--teacher-tokenizer", help="a folder; default a SentencePiece one learnt from DATA")
-    parser.add_argument("--teacher", help="a model's folder; made there when it does not exist")
+    parser.add_argument("--teacher", help="its folder; made there when it does not exist, so that a second "
+                        "run begins with it")  # fmt: skip
     parser.add_argument("--student-tokenizer", nargs="*", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--only", nargs="*", help="ways of training; all when missing")
-    parser.add_argument("--students", nargs="*", help="students by the name of their tokenizer; all when missing")
+    parser.add_argument("--only", nargs="*", choices=[*ways()], help="ways of training; all when missing")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--characters", type=int, default=150, help="of the longest row")
     parser.add_argument("--heldout", type=int, default=400, help="rows")
-    parser.add_argument("--rows", type=int, default=1500, help="the student's")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=800, help="the student's")
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--teacher-rows", type=int, default=5500)
     parser.add_argument("--teacher-epochs", type=int, default=5)
     parser.add_argument("--teacher-width", type=int, default=192)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--floor", type=float, default=5e-4, help="rarer outcomes of the teacher are left to the tail: "
                         "a teacher as small as this has thousands of them at every place")  # fmt: skip
     parser.add_argument("--precision", default="32-true")
@@ -242,7 +243,7 @@ def main() -> None:
         found: dict[str, dict[str, list[float]]] = {s: {} for s in bench.tokenizers}
         common: dict[tuple[str, int], float] = {}
         for seed in range(options.seeds):
-            for student in [s for s in bench.tokenizers if not options.students or s in options.students]:
+            for student in bench.tokenizers:
                 for name, way in chosen.items():
                     start = time.process_time()
                     if way.own_tokenizer or (name, seed) not in common:
@@ -251,7 +252,7 @@ def main() -> None:
                               f"{time.process_time() - start:.0f} s", file=sys.stderr, flush=True)  # fmt: skip
                     found[student].setdefault(name, []).append(common[name, seed])
     for student, scores in found.items():
-        lines = table(scores, bench.teacher_bpc) if scores else []
+        lines = table(scores, bench.teacher_bpc)
         if not options.json:
             print(f"\nSentencePiece -> {student}; the teacher has {bench.teacher_bpc:.3f} bits per character")
         for line in lines:
