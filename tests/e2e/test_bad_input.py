@@ -136,7 +136,7 @@ CASES: list[tuple[str, str]] = [
     (ANSWER.replace("train", "none"), "no file none.jsonl"),
     ("eval llama --data none.jsonl", "no file none.jsonl"),
     ("datasets stats ./none.jsonl", "no file none.jsonl"),
-    ("datasets add ./none.jsonl --id x", "no file none.jsonl"),
+    ("datasets add ./none.jsonl --id x", "none.jsonl"),
     ("export nowhere -o new", "nowhere"),
     ("report llamma", "did you mean 'llama'"),
     # broken lines: file and line

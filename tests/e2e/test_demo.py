@@ -124,7 +124,11 @@ STOPS = [
 
 def run_and_stop(argv: list[str], stage: str, number: int, wait: float) -> tuple[int, str]:
     """Exit code and what was said."""
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    # A shell's background job starts with Ctrl-C ignored, and so would its children.
+    process = subprocess.Popen(
+        argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
