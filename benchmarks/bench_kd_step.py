@@ -16,7 +16,7 @@ weights, one vocabulary, on one thread, with AdamW and clipping by norm, on the 
 
 Times are CPU seconds of the whole process per real token (prompts count, filling does not); only ratios taken in one
 run mean much. `x` is how many times less a variant takes than gkd, `over_floor` what it takes of the floor.
---memory runs gkd and packed in fresh processes: the peak above what is there when the models are.
+--memory runs gkd and packed in fresh processes: the peak above what is there before the first step.
 --malloc keep has the C library keep what it once got, for everybody alike.
 """
 
@@ -220,7 +220,7 @@ class Bench(pl.Callback):
         self.tokens: dict[str, list[int]] = {}
         self.answers: dict[str, list[int]] = {}
         self.lonely = False
-        self.start, self.number = 0.0, 0
+        self.start, self.number, self.before = 0.0, 0, 0
 
     def times(self) -> dict[str, dict[str, float]]:
         """Microseconds a real token and a supervised one, of every variant in turn."""
@@ -239,17 +239,14 @@ class Bench(pl.Callback):
         self.lonely = True
         steps = self.options.steps
         if variant == "packed":
-            _mark_memory()
-            before = _memory("VmRSS")
             self._train(("packed",), steps)
-            return _memory("VmHWM") - before
+            return _memory("VmHWM") - self.before
         batches = self._batches(steps)
-        _mark_memory()
-        before = _memory("VmRSS")
+        self.before = _mark_memory()
         self.optimizer = self._adam()
         for batch in batches:
             self._gkd(batch.student)
-        return _memory("VmHWM") - before
+        return _memory("VmHWM") - self.before
 
     def _batches(self, count: int) -> list[Batch]:
         """Rows as they come, without a step of training."""
@@ -275,8 +272,10 @@ class Bench(pl.Callback):
         return torch.optim.AdamW(self.model.student.parameters(), lr=1e-5, fused=True)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The peers' optimizer; the clock starts."""
-        if not self.lonely:
+        """Models and data are there: the clock starts, or the peak counts from here."""
+        if self.lonely:
+            self.before = _mark_memory()
+        else:
             self.optimizer = self._adam()
         self.start = time.process_time()
 
@@ -385,10 +384,11 @@ def show(found: dict[str, dict[str, float]], options: Any) -> None:
             print(f"{kind:10}{real:10.0f}{supervised:12.0f}{times:8.2f}{over:12.2f}")
 
 
-def _mark_memory() -> None:
-    """The peak counts from here on, where the system lets us say so."""
+def _mark_memory() -> int:
+    """MB in use; the peak counts from here on, where the system lets us say so."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
 
 
 def _memory(name: str) -> int:

@@ -30,8 +30,8 @@ Objective = Callable[[slice, Tensor], Tensor]
 Part = Callable[[slice, Tensor, Tensor], Tensor]
 """One term of an objective: `(rows, logits, out) -> values`, (positions). `out` takes the gradient, without the term's
 weight; it may be the logits' own memory"""
-AT_ONCE_CPU = 2**22
-"""Logits that exist at a time: 16 MB of float32"""
+AT_ONCE_CPU = 2**23
+"""Logits that exist at a time: 32 MB of float32. Each part reads the whole output embedding, so fewer are faster"""
 AT_ONCE_GPU = 2**27
 
 
