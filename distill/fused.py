@@ -105,7 +105,8 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, by: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         by_hidden, by_weight, by_bias = ctx.saved_tensors
         kinds = (None, *ctx.kinds)
-        grads = [None if g is None else (g * by).to(k or g.dtype) for g, k in
+        same = by.device.type == "cpu" and float(by) == 1  # a copy of the weight's gradient is most of the memory
+        grads = [None if g is None else (g if same else g * by).to(k or g.dtype) for g, k in
                  zip((by_hidden, by_weight, by_bias), kinds, strict=True)]  # fmt: skip
         return (*grads, None, None, None)
 

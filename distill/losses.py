@@ -187,11 +187,11 @@ class LossTerm:
     options: dict[str, float] = field(default_factory=dict)
     """The loss's own options, such as `alpha` or `beta`"""
 
-    def at(self, step: int, total: int) -> LossTerm:
-        """The same term with the numbers of one optimizer step of a run of `total`."""
+    def at(self, step: int, total: int, share: float = 1.0) -> LossTerm:
+        """The same term with the numbers of one optimizer step of a run of `total`, its weight times `share`."""
         return replace(
             self,
-            weight=value_at(self.weight, step, total),
+            weight=value_at(self.weight, step, total) * share,
             temperature=value_at(self.temperature, step, total),
             teacher_temperature=value_at(self.teacher_temperature, step, total),
         )

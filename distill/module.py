@@ -119,17 +119,18 @@ class Distiller(pl.LightningModule):
         """Sum over supervised tokens, divided by those of the whole accumulated batch, on every device together."""
         hidden, layers = self.student_hidden(batch)  # (tokens, width)
         signal = self.teacher_signal(batch)
-        terms = [term.at(self.trainer.global_step, self._total_steps) for term in self.losses]
+        # Lightning divides by the accumulated batches and averages over devices: undo both.
+        share = self.trainer.accumulate_grad_batches * self.trainer.world_size / batch.step_tokens
+        terms = [term.at(self.trainer.global_step, self._total_steps, share) for term in self.losses]
         total, values = self.head_losses(terms, hidden, signal, batch)
         found = dict(zip(self._loss_names, values, strict=True))
         if self.features is not None:
             found["loss/features"] = self.features(layers, signal.layers, batch.places and batch.places.at).sum()
-            total = total + found["loss/features"]
+            total = total + share * found["loss/features"]
         tokens = len(batch.student.labels)
         self.log_dict({name: value.detach() / tokens for name, value in found.items()}, on_step=True, on_epoch=False)
-        self.log("loss", total.detach() / tokens, on_step=True, on_epoch=False, prog_bar=True)
-        # Lightning divides by the accumulated batches and averages over devices: undo both.
-        return total / batch.step_tokens * self.trainer.accumulate_grad_batches * self.trainer.world_size
+        self.log("loss", total.detach() / share / tokens, on_step=True, on_epoch=False, prog_bar=True)
+        return total
 
     def student_hidden(self, batch: Batch) -> tuple[Tensor, dict[int, Tensor]]:
         """Final hidden states at the predicting positions, `(tokens, width)`, and layers where they are compared."""
