@@ -32,6 +32,8 @@ Part = Callable[[slice, Tensor, Tensor], Tensor]
 weight; it may be the logits' own memory"""
 AT_ONCE_CPU = 2**23
 """Logits that exist at a time: 32 MB of float32. Each part reads the whole output embedding, so fewer are faster"""
+MOST_CPU = 160
+"""Positions at a time at most: a matrix product gains nothing by more"""
 AT_ONCE_GPU = 2**27
 
 
@@ -44,7 +46,7 @@ def fused_losses(
     """
     weight, bias = head_parameters(head)
     if at_once is None:
-        at_once = AT_ONCE_CPU if hidden.device.type == "cpu" else AT_ONCE_GPU
+        at_once = min(AT_ONCE_CPU, MOST_CPU * len(weight)) if hidden.device.type == "cpu" else AT_ONCE_GPU
     if torch.is_autocast_enabled(hidden.device.type):
         kind = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight, bias = hidden.to(kind), weight.to(kind), None if bias is None else bias.to(kind)

@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from distill.align import Aligner
+from distill.align import FLOOR, Aligner
 from distill.baselines import shared_starts
 from distill.batches import Batch
 from distill.errors import DistillError
@@ -53,6 +53,7 @@ class Distiller(pl.LightningModule):
         seed: int = 0,
         attention: str | None = None,
         keep_signals: bool = False,
+        floor: float = FLOOR,
         signals: StoredSignals | None = None,
     ) -> None:
         """
@@ -73,6 +74,8 @@ class Distiller(pl.LightningModule):
             attention: sdpa, eager or another of transformers' implementations; default transformers' choice. On a CPU
                 eager is faster for rows of a few dozen tokens.
             keep_signals: keep the teacher's hidden states of every row in memory; it runs in the first epoch only.
+            floor: with unequal tokenizers, outcomes of the teacher that are rarer count together; a flat teacher is
+                faster with 5e-4 or so.
             signals: a folder of `distill capture` in a teacher's place, `{path: signals}`.
         """
         super().__init__()
@@ -92,7 +95,7 @@ class Distiller(pl.LightningModule):
         self.teacher_context: int | None = getattr(teacher, "context", None)
         self.aligner: Aligner | None = None
         if teacher and teacher.vocab_id != vocabulary_id(self.tokenizer):
-            self.aligner = Aligner(self.teacher_view, self.student_view)  # type: ignore[arg-type]
+            self.aligner = Aligner(self.teacher_view, self.student_view, floor)  # type: ignore[arg-type]
         self.losses = losses or [LossTerm("ce")]
         self.signals, same = signals, self.aligner is None
         if signals is not None:
@@ -108,6 +111,8 @@ class Distiller(pl.LightningModule):
         ]
         self.features = _projected(features or [], self.student, teacher, seed)
         check_schedule(schedule)
+        if not 0 <= floor < 1:
+            raise DistillError(f"model.floor is a probability, at least 0 and below 1, got {floor}")
         if learning_rate <= 0 or weight_decay < 0 or warmup_steps < 0:
             raise DistillError("model.learning_rate is above 0, model.weight_decay and model.warmup_steps at least 0")
         self.learning_rate, self.schedule, self.warmup_steps = learning_rate, schedule, warmup_steps
