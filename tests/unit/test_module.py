@@ -355,3 +355,12 @@ def test_decay_is_for_matrices(ground: Ground) -> None:
 def test_features_without_a_teacher(ground: Ground) -> None:
     with pytest.raises(DistillError, match=r"model\.features needs a teacher"):
         distiller(ground, [LossTerm("ce")], features=[FeatureTerm()])
+
+
+def test_the_floor_is_a_probability(ground: Ground) -> None:
+    """It reaches the alignment; other numbers are refused."""
+    model = distiller(ground, [CE, KL], ground.other, floor=5e-4)
+    assert model.aligner is not None
+    assert model.aligner.floor == 5e-4
+    with pytest.raises(DistillError, match=r"model\.floor"):
+        distiller(ground, [CE, KL], ground.other, floor=1.5)

@@ -234,7 +234,9 @@ def test_no_text_becomes_markup_wherever_it_comes_from(tmp_path: Path) -> None:
 
 def test_a_lone_surrogate_costs_nothing(tmp_path: Path) -> None:
     put(tmp_path / "samples.json", '[{"instruction": "\\ud83d", "output": "x", "answers": {"a": "\\ud83d"}}]')
-    build_page(tmp_path).encode("utf-8")
+    page = build_page(tmp_path)
+    assert page.encode("utf-8")
+    assert page.count('">?</div>') == 2  # it stands for the question and for the answer
 
 
 def test_the_page_fetches_nothing(demo: Path) -> None:
