@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from teachers.base import TeacherError
+from teachers.signal_codec import pack_groups, unpack_groups
 
 DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I32": np.int32, "F16": np.float16,
           "F32": np.float32, "I64": np.int64}  # fmt: skip
@@ -32,7 +33,7 @@ class Row:
     entries: np.ndarray
     """(positions): entries of each; 0 where the teacher says nothing"""
     ids: np.ndarray
-    """(entries): the heaviest of a position first; -1: the next one of `sets`"""
+    """(entries), none twice in a position; -1: the next one of `sets`"""
     weights: np.ndarray
     """(entries): counts of draws, or masses"""
     tail: np.ndarray | None = None
@@ -50,7 +51,7 @@ class Signals:
     entries: np.ndarray
     """(positions): entries of each"""
     ids: np.ndarray
-    """(entries) int64; -1: the next one of `sets`"""
+    """(entries) int64, in an order of the shard's own; -1: the next one of `sets`"""
     mass: np.ndarray
     """(entries) float32"""
     tail: np.ndarray
@@ -64,7 +65,7 @@ class Signals:
 def pack(rows: Sequence[Row], method: str, size: int, moved_onto: int | None) -> dict[str, np.ndarray]:
     """The tensors of a shard. `moved_onto`: entries of the vocabulary that the masses were moved onto."""
     entries = np.concatenate([r.entries for r in rows])
-    ids = np.concatenate([r.ids for r in rows]).astype(np.int64)
+    kinds = np.concatenate([r.ids for r in rows]).astype(np.int64)
     weights = np.concatenate([r.weights for r in rows])
     tensors: dict[str, np.ndarray] = {
         "key": np.array([r.key for r in rows], np.uint64),
@@ -74,13 +75,19 @@ def pack(rows: Sequence[Row], method: str, size: int, moved_onto: int | None) ->
     if moved_onto is not None:
         given = [r.sets for r in rows if r.sets is not None]
         table, which = np.unique(np.concatenate(given), axis=0, return_inverse=True)
-        ids[ids < 0] = moved_onto + which.reshape(-1)
+        kinds[kinds < 0] = moved_onto + which.reshape(-1)
         tensors["sets"] = table.astype(np.int32).reshape(-1, 3)
+    at = np.repeat(np.arange(len(entries)), entries)
+    # What was drawn more than once comes first, so that it is enough to know how many these are.
+    alphabet, order, data, lengths = pack_groups(kinds, 2 * at + (weights <= 1) if method == "sampled" else at)
+    weights = weights[order]
     tensors["entries"] = _narrow(entries, size + 1)
-    tensors["ids"] = _narrow(ids, int(ids.max(initial=0)))
+    tensors["alphabet"] = _narrow(alphabet, int(alphabet.max(initial=0)))
+    tensors["ids"] = data
+    row = np.repeat(np.arange(len(rows)), [len(r.ids) for r in rows])
+    tensors["bytes"] = np.bincount(row, lengths, len(rows)).astype(np.uint32)
     if method == "sampled":
-        of = np.repeat(np.arange(len(entries)), entries)
-        more = np.bincount(of, weights > 1, len(entries)).astype(np.int64)
+        more = np.bincount(at, weights > 1, len(entries)).astype(np.int64)
         tensors["repeated"] = _narrow(more, size)
         tensors["weights"] = _narrow(weights[weights > 1], size)
         entropy = np.concatenate([r.entropy for r in rows if r.entropy is not None])
@@ -89,6 +96,60 @@ def pack(rows: Sequence[Row], method: str, size: int, moved_onto: int | None) ->
         tensors["weights"] = weights.astype(np.float16)
         tensors["tail"] = np.concatenate([r.tail for r in rows if r.tail is not None]).astype(np.float16)
     return tensors
+
+
+class Shard:
+    """The tensors of a shard, and where in them each row begins. ValueError when they do not fit together."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self.tensors = tensors
+        self.drawn = "repeated" in tensors
+        self.first = _starts(tensors["positions"])
+        """(rows + 1): the first position of each row"""
+        self.byte = _starts(tensors["bytes"])
+        """(rows + 1): the first byte of `ids` of each row"""
+        # Where only counts above 1 are written, `weights` has fewer than there are entries.
+        positions = len(tensors["entries"])
+        if self.first[-1] != positions or self.byte[-1] != len(tensors["ids"]):
+            raise ValueError(f"{self.first[-1]} positions and {self.byte[-1]} bytes, not {positions} and "
+                             f"{len(tensors['ids'])}")  # fmt: skip
+        self.weight = _starts(tensors["repeated" if self.drawn else "entries"])[self.first]
+        """(rows + 1): the first of `weights` of each row"""
+
+    def read(self, row: int, positions: int, size: int, moved_onto: int | None) -> Signals:
+        """The first positions of a row; `size` draws were made a position. ValueError for what cannot be."""
+        t, first = self.tensors, int(self.first[row])
+        whole = slice(first, int(self.first[row + 1]))
+        every = t["entries"][whole].astype(np.int64)
+        repeated = t["repeated"][whole].astype(np.int64) if self.drawn else every
+        groups = np.stack([repeated, every - repeated], 1).reshape(-1)
+        kinds = unpack_groups(t["ids"][self.byte[row] : self.byte[row + 1]], t["alphabet"], groups[groups > 0])
+        entries, repeated = every[:positions], repeated[:positions]
+        ids = kinds[: entries.sum()]
+        sets = np.zeros((0, 3), np.int64)
+        if moved_onto is not None:
+            large = ids >= moved_onto
+            sets = t["sets"][ids[large] - moved_onto].astype(np.int64)
+            ids[large] = -1
+        told = t["weights"][self.weight[row] :][: repeated.sum()].astype(np.float32)
+        nothing = np.zeros(positions, np.float32)
+        if self.drawn:
+            mass = np.ones(len(ids), np.float32)
+            nth = np.arange(len(told)) - np.repeat(np.cumsum(repeated) - repeated, repeated)
+            mass[np.repeat(np.cumsum(entries) - entries, repeated) + nth] = told
+            entropy = t["entropy"][first : first + positions].astype(np.float32) / ENTROPY_STEPS
+            return Signals(entries, ids, mass / size, nothing, sets, entropy)
+        tail = t["tail"][first : first + positions].astype(np.float32)
+        of = np.repeat(np.arange(positions), entries)
+        # 16 bits: they add up to nearly 1
+        scale = (1 - tail) / np.maximum(np.bincount(of, told, positions), 1e-12)
+        return Signals(
+            entries, ids, (told * scale[of]).astype(np.float32), np.where(entries > 0, tail, 0), sets, nothing
+        )
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def _narrow(numbers: np.ndarray, largest: int) -> np.ndarray:

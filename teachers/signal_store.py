@@ -5,11 +5,11 @@ temperature); `shard-NNNNN.safetensors` hold the rows of some records each, foun
 is written under another name, synced and renamed, so after a kill at any byte there are whole shards and nothing else,
 and the same capture goes on with the records that are missing. Reading maps the files into memory.
 
-`sampled` rows are the outcome of `size` draws: different ids with their counts, of which only those above 1 are written
-(the likeliest first, so it is enough to know how many), and the entropy of what was drawn from in 8 bits. `topk` rows
-are 16-bit masses and the mass of everything else. A moved store's rows are masses on the entries of another vocabulary
-than the teacher's, and on sets of its entries: an id from `vocabulary_size` on is a set of the shard's own table,
-`(low, high, extra)` of the order in `sets.safetensors`.
+`sampled` rows are the outcome of `size` draws: different ids with their counts, of which only those above 1 are
+written, and the entropy of what was drawn from in 8 bits. `topk` rows are 16-bit masses and the mass of everything
+else. Ids take little more than a byte each (teachers.signal_codec). A moved store's rows are masses on the entries of
+another vocabulary than the teacher's, and on sets of its entries: an id from `vocabulary_size` on is a set of the
+shard's own table, `(low, high, extra)` of the order in `sets.safetensors`.
 
 No torch here, and nobody else of this project: numpy and safetensors.
 """
@@ -18,19 +18,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
 from teachers.base import TeacherError, nearest
-from teachers.signal_files import ENTROPY_STEPS, Row, Signals, locked, map_tensors, pack, write_synced
+from teachers.signal_files import Row, Shard, Signals, locked, map_tensors, pack, write_synced
 
-FORMAT = 1
+FORMAT = 2
 METHODS = ("sampled", "topk")
 SHARD_TOKENS = 1 << 16
-"""Positions a shard: 2 to 3 MB"""
+"""Positions a shard: about 2 MB"""
 
 
 @dataclass(frozen=True)
@@ -198,17 +198,6 @@ class SignalWriter:
             self.close()
 
 
-@dataclass
-class _Shard:
-    tensors: Mapping[str, np.ndarray]
-    first: np.ndarray
-    """(rows + 1): the first position of each row"""
-    start: np.ndarray
-    """(rows + 1): the first entry of each row"""
-    repeated: np.ndarray
-    """(rows + 1): the first of `weights` of each row, where only counts above 1 are written"""
-
-
 class SignalStore:
     """Reads a store. TeacherError when a shard is cut off, naming it."""
 
@@ -232,13 +221,13 @@ class SignalStore:
         tensors = map_tensors(path)
         return tensors["order"].astype(np.int64), tensors["silent"].astype(np.int64)
 
-    def _open(self, path: Path) -> _Shard:
-        tensors = map_tensors(path)
-        first = _starts(tensors["positions"])
-        if first[-1] != len(tensors["entries"]):
-            raise TeacherError(f"{path} does not fit together: {first[-1]} positions, {len(tensors['entries'])} rows")
-        counts = "repeated" if self.manifest.method == "sampled" else "entries"
-        return _Shard(tensors, first, _starts(tensors["entries"])[first], _starts(tensors[counts])[first])
+    def _open(self, path: Path) -> Shard:
+        try:
+            return Shard(map_tensors(path))
+        except (ValueError, KeyError) as error:
+            if isinstance(error, TeacherError):
+                raise
+            raise TeacherError(f"{path} does not fit together ({error}); capture the signals again") from None
 
     def __len__(self) -> int:
         """Records."""
@@ -274,34 +263,11 @@ class SignalStore:
 
     def _row(self, place: int, positions: int) -> Signals:
         shard, row = self._shards[self._of[place]], int(self._at[place])
-        tensors, first, start = shard.tensors, int(shard.first[row]), int(shard.start[row])
-        if first + positions > shard.first[row + 1]:
-            raise TeacherError(f"{self.folder}: a row has {shard.first[row + 1] - first} tokens, {positions} are asked")
-        entries = tensors["entries"][first : first + positions].astype(np.int64)
-        end = start + int(entries.sum())
-        ids = tensors["ids"][start:end].astype(np.int64)
-        sets = np.zeros((0, 3), np.int64)
-        if self.manifest.moved:
-            large = ids >= self.manifest.vocabulary_size
-            sets = tensors["sets"][ids[large] - self.manifest.vocabulary_size].astype(np.int64)
-            ids[large] = -1
-        if self.manifest.method == "topk":
-            tail = tensors["tail"][first : first + positions].astype(np.float32)
-            mass = tensors["weights"][start:end].astype(np.float32)
-            of = np.repeat(np.arange(positions), entries)
-            whole = np.bincount(of, mass, positions)  # 16 bits: they add up to nearly 1
-            mass *= ((1 - tail) / np.maximum(whole, 1e-12))[of]
-            tail = np.where(entries > 0, tail, 0)
-            return Signals(entries, ids, mass.astype(np.float32), tail, sets, np.zeros(positions, np.float32))
-        mass = np.ones(end - start, np.float32)
-        repeated = tensors["repeated"][first : first + positions].astype(np.int64)
-        begin = np.cumsum(entries) - entries
-        nth = np.arange(repeated.sum()) - np.repeat(np.cumsum(repeated) - repeated, repeated)
-        counts = int(shard.repeated[row])
-        mass[np.repeat(begin, repeated) + nth] = tensors["weights"][counts : counts + len(nth)]
-        entropy = tensors["entropy"][first : first + positions].astype(np.float32) / ENTROPY_STEPS
-        return Signals(entries, ids, mass / self.manifest.size, np.zeros(positions, np.float32), sets, entropy)
-
-
-def _starts(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        there = int(shard.tensors["positions"][row])
+        if positions > there:
+            raise TeacherError(f"{self.folder}: a row has {there} tokens, {positions} are asked")
+        found = self.manifest
+        try:
+            return shard.read(row, positions, found.size, found.vocabulary_size if found.moved else None)
+        except (ValueError, IndexError) as error:
+            raise TeacherError(f"a row in {self.folder} is damaged ({error}); capture the signals again") from None

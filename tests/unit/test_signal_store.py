@@ -39,7 +39,8 @@ def made(key: int, positions: int, method: str, moved: bool, seed: int = 0, voca
         if moved and n:
             of = rng.random(n) < 0.4
             chosen[of] = -1
-            sets += [[low := int(rng.integers(0, 5000)), low + 2, int(rng.integers(-1, 50))] for _ in range(of.sum())]
+            lows = rng.choice(5000, of.sum(), replace=False).tolist()
+            sets += [[low, low + 2, int(rng.integers(-1, 50))] for low in lows]
         ids.append(chosen)
         if method == "sampled":
             counts = np.bincount(rng.integers(0, n, SIZE), minlength=n) if n else np.zeros(0, np.int64)
@@ -66,6 +67,15 @@ def fill(folder: Path, wanted: Manifest, rows: list[Row], shard_tokens: int = 40
     return writer
 
 
+def said(entries: np.ndarray, ids: np.ndarray, mass: np.ndarray, sets: np.ndarray | None) -> list[dict[Any, float]]:
+    """What each position holds: an id, or a set, and its weight; the order is the store's own."""
+    of_sets = iter([] if sets is None else sets.tolist())
+    names = [tuple(next(of_sets)) if id_ < 0 else id_ for id_ in ids.tolist()]
+    ends = np.cumsum(entries).tolist()
+    pairs = list(zip(names, mass.tolist(), strict=True))
+    return [dict(pairs[end - n : end]) for n, end in zip(entries.tolist(), ends, strict=True)]
+
+
 def check_row(store: SignalStore, row: Row, first: int | None = None) -> None:
     place = store.find(np.array([row.key], np.uint64))
     assert place[0] >= 0
@@ -74,16 +84,19 @@ def check_row(store: SignalStore, row: Row, first: int | None = None) -> None:
     got = store.read(place.tolist(), [positions])
     end = int(row.entries[:positions].sum())
     assert got.entries.tolist() == row.entries[:positions].tolist()
-    assert got.ids.tolist() == row.ids[:end].tolist()
-    if row.sets is not None:
-        assert got.sets.tolist() == row.sets[: int((row.ids[:end] < 0).sum())].tolist()
+    wrote = said(row.entries[:positions], row.ids[:end], row.weights[:end], row.sets)
+    assert [found.keys() for found in said(got.entries, got.ids, got.mass, got.sets)] == [w.keys() for w in wrote]
+    for found, wanted in zip(said(got.entries, got.ids, got.mass, got.sets), wrote, strict=True):
+        for name, weight in wanted.items():
+            if row.tail is None:
+                assert found[name] == pytest.approx(weight / SIZE, rel=1e-6)
+            else:
+                assert found[name] == pytest.approx(weight, abs=5e-4)
     if row.tail is None:
-        np.testing.assert_allclose(got.mass, row.weights[:end] / SIZE, rtol=1e-6)
         assert not got.tail.any()
         assert row.entropy is not None
         np.testing.assert_allclose(got.entropy, row.entropy[:positions], atol=0.0251)
         return
-    np.testing.assert_allclose(got.mass, row.weights[:end], atol=5e-4)
     whole = np.bincount(np.repeat(np.arange(positions), got.entries), got.mass, positions) + got.tail
     np.testing.assert_allclose(whole[got.entries > 0], 1.0, atol=1e-6)
     assert not whole[got.entries == 0].any()
@@ -203,16 +216,37 @@ def test_a_row_is_not_longer_than_it_is(tmp_path: Path) -> None:
         SignalStore(tmp_path).read([0], [5])
 
 
-@pytest.mark.parametrize(("distinct", "most"), [(12, 33), (15, 40)])
-def test_bytes_a_token(distinct: int, most: int, tmp_path: Path) -> None:
-    """50 draws of which so many differ, a third of them drawn more than once."""
+@pytest.mark.parametrize(("noise", "differ", "most"), [(1.5, 20, 40), (3.0, 12, 34)])
+def test_bytes_a_token(noise: float, differ: int, most: int, tmp_path: Path) -> None:
+    """50 draws from distributions around a skewed one, as languages have, of which `differ` or more differ."""
     rng = np.random.default_rng(0)
+    usual = -2.0 * np.log(rng.permutation(30_000) + 10.0)
     rows = []
-    for key in range(40):
-        ids = np.concatenate([rng.choice(50_000, distinct, replace=False) for _ in range(50)])
-        counts = np.tile([50 - distinct - 2 * (distinct // 3) + 3] + [3] * (distinct // 3) + [1] * distinct, 50)
-        counts = counts.reshape(50, -1)[:, :distinct].reshape(-1)
-        rows.append(Row(key, 0, np.full(50, distinct), ids, counts, entropy=np.ones(50)))
-    fill(tmp_path, replace(MANIFEST, vocabulary_size=50_000, rows=40), rows, 1 << 16)
+    for key in range(30):
+        drawn = []
+        for _ in range(50):
+            p = np.exp(usual + noise * rng.standard_normal(30_000))
+            drawn.append(np.unique(rng.choice(30_000, SIZE, p=p / p.sum()), return_counts=True))
+        entries = np.array([len(ids) for ids, _ in drawn])
+        ids, counts = (np.concatenate(column) for column in zip(*drawn, strict=True))
+        rows.append(Row(key, 0, entries, ids, counts, entropy=np.ones(50)))
+    fill(tmp_path, replace(MANIFEST, vocabulary_size=30_000, rows=30), rows, 1 << 16)
     store = SignalStore(tmp_path)
+    assert np.concatenate([row.entries for row in rows]).mean() > differ
     assert store.bytes / store.tokens <= most
+    for row in rows:
+        check_row(store, row)
+
+
+def test_a_damaged_row_is_named(tmp_path: Path) -> None:
+    """Bytes that changed on the disk: the file has the right size, but its numbers are none."""
+    fill(tmp_path, MANIFEST, [made(1, 20, "sampled", False)])
+    path = tmp_path / "shard-00000.safetensors"
+    ids = np.asarray(SignalStore(tmp_path)._shards[0].tensors["ids"])
+    whole = bytearray(path.read_bytes())
+    at = whole.find(ids.tobytes())
+    for wrong in (b"\x80" * len(ids), b"\x7f" * len(ids)):
+        whole[at : at + len(ids)] = wrong
+        path.write_bytes(whole)
+        with pytest.raises(TeacherError, match=r"a row in .* is damaged \(.*\); capture the signals again"):
+            SignalStore(tmp_path).read([0], [20])
