@@ -17,6 +17,8 @@ from the same start in every way of training, on other rows and for as many step
     sets+feat     and the last hidden layers brought together
     same          0.3 ce, 0.7 forward_kl for a student that has the teacher's tokenizer: the upper reference
     same-ce       that student on the text alone
+    *-sampled     from 50 draws a token that `distill capture` wrote down, without the teacher
+    *-topk        from its 64 likeliest entries and the mass of the rest
 
 Printed are bits per character on held-out rows, the mean over seeds and the standard deviation (a seed decides the
 student's start and the order of rows; the teacher is one), and the share of the gap between ce and the teacher that is
@@ -46,11 +48,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from data_gen.records import Record, read_records, write_records
 from data_gen.templates import get_template
 from distill.answers import answer_records
+from distill.capture import Settings, capture
 from distill.data import InstructionData
 from distill.features import FeatureTerm
 from distill.losses import LossTerm
 from distill.module import Distiller
-from students.tokenizers import train_byte_bpe, train_sentencepiece_bpe, train_wordpiece
+from distill.stored import StoredSignals
+from students.tokenizers import load_tokenizer, train_byte_bpe, train_sentencepiece_bpe, train_wordpiece
 from teachers.panda import PandaTeacher
 
 KD, CE = 0.7, 0.3
@@ -68,11 +72,13 @@ class Way:
     """False: the student has the teacher's"""
     answers: str = "text"
     """`teacher`: the answers are the teacher's"""
+    store: str = ""
+    """A method of `distill capture`: from signals on disk"""
 
     @property
     def asks(self) -> bool:
         """Whether the teacher takes part."""
-        return len(self.losses) > 1
+        return len(self.losses) > 1 and not self.store
 
 
 def ways() -> dict[str, Way]:
@@ -88,6 +94,10 @@ def ways() -> dict[str, Way]:
         "seqkd": Way(text, answers="teacher"),
         "uld": Way([LossTerm("ce", CE), LossTerm("uld", KD)]),
         "same-ce": Way(text, own_tokenizer=False),
+        "sets-sampled": Way(sets, store="sampled"),
+        "sets-topk": Way(sets, store="topk"),
+        "same-sampled": Way(sets, own_tokenizer=False, store="sampled"),
+        "same-topk": Way(sets, own_tokenizer=False, store="topk"),
     }
 
 
@@ -152,6 +162,14 @@ class Bench:
         made = [replace(r, output=answer) for r, answer in zip(records, found, strict=True) if answer.strip()]
         write_records(self.home / "answers.jsonl", made)
 
+    def store(self, tokenizer: str, method: str) -> StoredSignals:
+        """What the teacher says of the student's rows, on disk; captured when it is first asked for."""
+        folder = self.home / f"signals-{Path(tokenizer).name}-{method}"
+        if not folder.is_dir():
+            kept = Settings(method, 50 if method == "sampled" else 64, template=self.template.name)
+            capture(self.parts["student"], self.teacher, folder, kept, load_tokenizer(tokenizer))
+        return StoredSignals(str(folder))
+
     def run(self, student: str, way: Way, seed: int) -> float:
         """Held-out bits per character of one student."""
         options = self.options
@@ -160,6 +178,7 @@ class Bench:
         model = self._distiller(
             spec, tokenizer, way.losses, seed, teacher=self.teacher if way.asks else None, features=way.features,
             keep_signals=way.asks, learning_rate=options.learning_rate,
+            signals=self.store(tokenizer, way.store) if way.store else None,
         )  # fmt: skip
         if model.aligner is not None:
             model.aligner.floor = options.floor
