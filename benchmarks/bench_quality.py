@@ -177,11 +177,9 @@ class Bench:
         tokenizer = self.tokenizers[student] if way.own_tokenizer else self.teacher_tokenizer
         model = self._distiller(
             spec, tokenizer, way.losses, seed, teacher=self.teacher if way.asks else None, features=way.features,
-            keep_signals=way.asks, learning_rate=options.learning_rate,
+            keep_signals=way.asks, learning_rate=options.learning_rate, floor=options.floor,
             signals=self.store(tokenizer, way.store) if way.store else None,
         )  # fmt: skip
-        if model.aligner is not None:
-            model.aligner.floor = options.floor
         return self._fit(model, "answers" if way.answers == "teacher" else "student", options.epochs, seed)
 
     def _distiller(self, spec: Any, tokenizer: str, losses: list[LossTerm], seed: int, **more: Any) -> Distiller:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from distill.align import EOS_BYTE, Aligner
-from distill.batches import Batch
+from distill.batches import Lesson
 from distill.fused import Part, teacher_logits
 from distill.gradients import GRADIENTS
 from distill.losses import LossTerm, confidence, number
@@ -55,14 +55,14 @@ class SharedStarts:
         return values
 
 
-def shared_starts(term: LossTerm, aligner: Aligner, signal: DenseSignal, batch: Batch) -> Part:
-    """`boundary_kl` or `uld` on a batch."""
+def shared_starts(term: LossTerm, aligner: Aligner, signal: DenseSignal, lesson: Lesson) -> Part:
+    """`boundary_kl` or `uld` on a lesson."""
     if term.name == "uld":
         loss = GRADIENTS["uld"]
     else:
         loss = BoundaryKL(equal_entries(aligner.sets.teacher, aligner.sets.student).to(signal.hidden.device))
     heat = number(term.teacher_temperature)
-    return SharedStarts(loss, signal, batch.plan.shared, heat, term.confidence)
+    return SharedStarts(loss, signal, lesson.plan.shared, heat, term.confidence)
 
 
 class BoundaryKL:

@@ -47,6 +47,11 @@ class Tokens:
             return {"input_ids": self.ids, "position_ids": self.position_ids}
         return {"input_ids": self.ids, "attention_mask": self.mask}
 
+    def of(self, rows: Tensor) -> Tensor:
+        """Which of the supervised tokens belong to some rows (ascending)."""
+        asked = torch.zeros(len(self.counts), dtype=torch.bool).index_fill_(0, rows, True)
+        return asked.repeat_interleave(self.counts).nonzero().squeeze(-1)
+
     def to(self, device: Any) -> Tokens:
         """A copy on a device."""
         return _moved(self, device)
@@ -69,33 +74,63 @@ class Places:
 
 
 @dataclass
+class Lesson:
+    """The rows of a batch about which one teacher is asked."""
+
+    by: int
+    """Which teacher of the model's"""
+    rows: list[int]
+    """Which rows of the data set these are"""
+    teacher: Tokens
+    """The rows in the teacher's vocabulary"""
+    labels: Tensor
+    """(tokens): the student's supervised tokens of these rows"""
+    counts: Tensor
+    """(rows): how many of them each row has"""
+    plan: Any = None
+    """How the teacher's positions lie over the student's (distill.align.PlanBatch); None in one vocabulary"""
+    places: Places | None = None
+    """Where both sides have said the same text, prompts included; None when no features are compared"""
+    at: Tensor | None = None
+    """(tokens): which of the batch's supervised tokens are these rows'; None: all"""
+    shares: Tensor | None = None
+    """(rows): the teacher's share in each; None: it is the only one"""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the teacher is asked about every row, and nobody else is."""
+        return self.at is None and self.shares is None
+
+    def token_shares(self) -> Tensor | None:
+        """(tokens): the teacher's share in each supervised token."""
+        return None if self.shares is None else self.shares.repeat_interleave(self.counts)
+
+    def to(self, device: Any) -> Lesson:
+        """A copy on a device."""
+        return _moved(self, device)
+
+
+@dataclass
 class Batch:
     """What a training step sees."""
 
     student: Tokens
-    teacher: Tokens | None
-    """The same rows in the teacher's vocabulary; None without a teacher"""
-    plan: Any
-    """How the teacher's positions lie over the student's (distill.align.PlanBatch); None in one vocabulary"""
+    lessons: list[Lesson]
+    """Who is asked about which rows"""
     step_tokens: float
     """Supervised tokens of the whole optimizer step this batch is a part of"""
     characters: int
     """Characters of the supervised text"""
     rows: list[int]
     """Which rows of the data set these are"""
-    places: Places | None = None
-    """Where both sides have said the same text, prompts included; None when no features are compared"""
 
     def to(self, device: Any) -> Batch:
         """A copy on a device."""
-        moved = {
-            n: v.to(device) for n in ("student", "teacher", "plan", "places") if (v := getattr(self, n)) is not None
-        }
-        return replace(self, **moved)
+        return replace(self, student=self.student.to(device), lessons=[each.to(device) for each in self.lessons])
 
 
 def _moved(held: Any, device: Any) -> Any:
-    there = {f.name: value.to(device) for f in fields(held) if (value := getattr(held, f.name)) is not None}
+    there = {f.name: value.to(device) for f in fields(held) if hasattr(value := getattr(held, f.name), "to")}
     return replace(held, **there)
 
 
@@ -149,12 +184,12 @@ def shared_places(student: Side, teacher: Side, answers: np.ndarray | None, row:
     return found
 
 
-def gather_places(places: list[np.ndarray], student: Tokens, teacher: Tokens) -> Places:
-    """The places of a batch's rows in its rectangles."""
+def gather_places(places: list[np.ndarray], student: Tensor, teacher: Tensor) -> Places:
+    """The places of some rows, whose first tokens are at `student` and `teacher` (rows) of the rectangles."""
     pairs = torch.from_numpy(np.concatenate(places))
     row = torch.repeat_interleave(torch.tensor([len(part) for part in places]))
     ours, theirs = pairs[:, 0], pairs[:, 1]
-    return Places(student.starts[row] + ours, teacher.starts[row] + theirs, torch.stack([row, ours], 1))
+    return Places(student[row] + ours, teacher[row] + theirs, torch.stack([row, ours], 1))
 
 
 class BatchPlan:

@@ -20,56 +20,15 @@ from torch.utils.data import DataLoader
 from data_gen.provenance import licence_notice
 from data_gen.records import Record, read_records
 from data_gen.templates import get_template
-from distill.align import Aligner
-from distill.batches import Batch, BatchPlan, gather_places, gather_tokens, shared_places
+from distill.batches import Batch, BatchPlan, shared_places
+from distill.encoded import EncodedRows, TaughtRows
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
 from distill.packing import check_packing
-from distill.plans import RowPlan
+from distill.tutors import Tutor, shares
 
 PARTS = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}
 """Which files a stage reads"""
-
-
-class EncodedRows:
-    """A set of rows on both sides; `rows[(indices, step_tokens)]` is a Batch."""
-
-    def __init__(
-        self,
-        student: Side,
-        teacher: Side | None,
-        aligner: Aligner | None,
-        pads: tuple[int, int],
-        width: int | None = None,
-    ) -> None:
-        self.student, self.teacher, self.aligner, self.pads, self.width = student, teacher, aligner, pads, width
-        self.plans: list[RowPlan] = []
-        self.places: list[np.ndarray] = []
-        """Of every row, where features are compared; empty without features"""
-
-    def __len__(self) -> int:
-        return len(self.student.start) - 1
-
-    def __getitem__(self, wanted: tuple[list[int], float]) -> Batch:
-        rows, step_tokens = wanted
-        return self.batch(rows, step_tokens, self.width)
-
-    def batch(self, rows: list[int], step_tokens: float, width: int | None) -> Batch:
-        """These rows, a row a line, or packed into lines of `width` tokens, on each side into as many as it takes."""
-        student = gather_tokens(self.student, rows, self.pads[0], width)
-        teacher = gather_tokens(self.teacher, rows, self.pads[1], width) if self.teacher is not None else None
-        places = None
-        if self.places and teacher is not None:
-            places = gather_places([self.places[r] for r in rows], student, teacher)
-        return Batch(
-            student=student,
-            teacher=teacher,
-            places=places,
-            plan=self.aligner.batch([self.plans[r] for r in rows]) if self.aligner is not None else None,
-            step_tokens=step_tokens,
-            characters=int(self.student.characters[rows].sum()),
-            rows=rows,
-        )
 
 
 class InstructionData(pl.LightningDataModule):
@@ -162,40 +121,43 @@ class InstructionData(pl.LightningDataModule):
         if student.cut:
             print(f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens", file=sys.stderr)
         self.records[part] = records
-        return self._pair(model, part, records, student)
+        return EncodedRows(student, model.student_pad, self._teach(model, part, records, student), self.width)
 
-    def _pair(self, model: Any, part: str, records: list[Record], student: Side) -> EncodedRows:
-        """Add the teacher's side and the alignment, when the model has a teacher."""
-        pads = (model.student_pad, model.teacher_pad)
-        if model.teacher_view is None:
-            return EncodedRows(student, None, None, pads, self.width)
+    def _teach(self, model: Any, part: str, records: list[Record], student: Side) -> list[TaughtRows]:
+        """The rows as the model's teachers read them; nobody is asked in validation."""
+        if part != "train" or not model.tutors:
+            return []
         if self.question_share:
             raise DistillError("data.question_share goes without a teacher: set it to 0, or model.teacher to null")
-        # A teacher may need more tokens for the same text; what the student keeps, it must cover as far as it reads.
-        room = min(4 * self.max_length, getattr(model, "teacher_context", None) or 4 * self.max_length)
-        teacher = encode_side(model.teacher_view, self.teacher_template, records, room)
-        if model.aligner is None:
-            teacher = _cut_like(student, teacher)
-            rows = EncodedRows(student, teacher, None, pads, self.width)
-            self._place(model, rows)
-            return rows
-        rows = EncodedRows(student, teacher, model.aligner, pads, self.width)
-        answers = [[text for text, said in self.template.render(r) if said] for r in records]
-        rows.plans = [model.aligner.plan(answers[r], teacher, student, r) for r in range(len(records))]
-        covered = sum(int((plan.teacher_at >= 0).sum()) + len(plan.spaces) for plan in rows.plans)
-        total = int(student.supervised.sum())
-        print(f"{part}: {100 * covered / total:.1f} % of {total} supervised tokens have a target", file=sys.stderr)
-        self._place(model, rows)
-        return rows
+        by_tutor = shares(model.tutors, records)
+        if alone := int((by_tutor.sum(0) == 0).sum()):
+            print(
+                f"train: no teacher is for {alone} of {len(records)} rows, their text alone is learnt", file=sys.stderr
+            )
+        return [self._taught(model, n, records, student, by_tutor[n]) for n in range(len(model.tutors))]
 
-    def _place(self, model: Any, rows: EncodedRows) -> None:
-        """Find where features are compared, when the model compares any."""
-        if model.features is None:
-            return
-        assert rows.teacher is not None
-        answers = [plan.shared() for plan in rows.plans] if rows.plans else [None] * len(rows)
-        same = self.template == self.teacher_template
-        rows.places = [shared_places(rows.student, rows.teacher, pairs, r, same) for r, pairs in enumerate(answers)]
+    def _taught(self, model: Any, n: int, records: list[Record], student: Side, share: np.ndarray) -> TaughtRows:
+        tutor: Tutor = model.tutors[n]
+        # A teacher may need more tokens for the same text; what the student keeps, it must cover as far as it reads.
+        room = min(4 * self.max_length, tutor.context or 4 * self.max_length)
+        rows = TaughtRows(n, encode_side(tutor.view, self.teacher_template, records, room), tutor.pad, share)
+        asked = np.flatnonzero(share).tolist()
+        if tutor.aligner is None:
+            rows.side = _cut_like(student, rows.side)
+        else:
+            rows.aligner = tutor.aligner
+            answers = {r: [text for text, said in self.template.render(records[r]) if said] for r in asked}
+            rows.plans = {r: tutor.aligner.plan(answers[r], rows.side, student, r) for r in asked}
+            covered = sum(int((plan.teacher_at >= 0).sum()) + len(plan.spaces) for plan in rows.plans.values())
+            total = int(student.supervised_counts[asked].sum())
+            which = f" from teacher {n + 1}" if len(model.tutors) > 1 else ""
+            print(f"train: {100 * covered / max(total, 1):.1f} % of {total} supervised tokens have a target{which}",
+                  file=sys.stderr)  # fmt: skip
+        if model.features is not None:
+            same = self.template == self.teacher_template
+            shared = {r: rows.plans[r].shared() if rows.plans else None for r in asked}
+            rows.places = {r: shared_places(student, rows.side, shared[r], r, same) for r in asked}
+        return rows
 
     def _read(self, file: str) -> list[Record]:
         records: list[Record] = []
@@ -248,7 +210,7 @@ class InstructionData(pl.LightningDataModule):
         few = np.resize(np.argsort(rows.student.lengths, kind="stable")[:3], 3).tolist()
         pair = [rows.batch(few, 1.0, width).to(batch.student.ids.device) for width in (self.width, None)]
         if trainer.state.fn != "fit":
-            pair = [replace(one, teacher=None, places=None) for one in pair]
+            pair = [replace(one, lessons=[]) for one in pair]
         check_packing(trainer.lightning_module, *pair)
 
     def state_dict(self) -> dict[str, Any]:

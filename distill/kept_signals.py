@@ -12,35 +12,34 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from distill.batches import Batch
+from distill.batches import Lesson
 from teachers.base import DenseSignal
 
 
 class KeptSignals:
-    """`kept(batch, ask)`: from memory when every row of the batch is there, else `ask(batch)`, which is then kept."""
+    """`kept(lesson, ask)`: from memory when every row is there, else `ask(lesson)`, which is then kept."""
 
     def __init__(self) -> None:
         self.rows: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
         self.like: DenseSignal | None = None
 
-    def __call__(self, batch: Batch, ask: Callable[[Batch], DenseSignal]) -> DenseSignal:
-        """The batch's signal, either way the same."""
-        if self.like is None or not all(row in self.rows for row in batch.rows):
-            self._keep(batch, ask(batch))
+    def __call__(self, lesson: Lesson, ask: Callable[[Lesson], DenseSignal]) -> DenseSignal:
+        """The signal, either way the same."""
+        if self.like is None or not all(row in self.rows for row in lesson.rows):
+            self._keep(lesson, ask(lesson))
         assert self.like is not None
-        found = [self.rows[row] for row in batch.rows]
+        found = [self.rows[row] for row in lesson.rows]
         layers = {n: torch.cat([layers[n] for _, layers in found]) for n in self.like.layers}
         hidden = torch.cat([hidden for hidden, _ in found])  # (tokens, width)
         return DenseSignal(self.like.vocab_id, hidden, self.like.weight, self.like.bias, layers)
 
-    def _keep(self, batch: Batch, signal: DenseSignal) -> None:
-        assert batch.teacher is not None
-        counts = batch.teacher.counts.tolist()
-        places = batch.places.at[:, 0] if batch.places else batch.teacher.counts[:0]
-        placed = torch.bincount(places, minlength=len(batch.rows)).tolist()
+    def _keep(self, lesson: Lesson, signal: DenseSignal) -> None:
+        counts = lesson.teacher.counts.tolist()
+        places = lesson.places.at[:, 0] if lesson.places else lesson.teacher.counts[:0]
+        placed = torch.bincount(places, minlength=len(lesson.rows)).tolist()
         hidden = signal.hidden.split(counts)
         layers = {n: h.split(placed) for n, h in signal.layers.items()}
-        for n, row in enumerate(batch.rows):
+        for n, row in enumerate(lesson.rows):
             # Copies: a slice would keep the whole batch's tensor alive.
             self.rows[row] = hidden[n].clone(), {k: parts[n].clone() for k, parts in layers.items()}
         self.like = DenseSignal(signal.vocab_id, signal.hidden[:0], signal.weight, signal.bias, dict.fromkeys(layers))  # type: ignore[arg-type]

@@ -141,7 +141,7 @@ class DistillCLI(LightningCLI):
         self.complete = last is not None and callbacks.is_complete(self.trainer)
         if not self.complete:  # what cannot be read is found before a folder is made or changed
             self.datamodule.read("fit")
-            _ = getattr(self.model._teacher, "model", None)
+            _ = [getattr(tutor.teacher, "model", None) for tutor in self.model.tutors]
         if self.trainer.is_global_zero and not self.complete:
             write_whole(self.folder / "recipe.yaml", resolved)
 

@@ -2,35 +2,32 @@
 
 A step goes: run the student, keep its hidden states at the positions that predict supervised tokens; ask the teacher
 for its signal on the same rows; sum the weighted losses there, a chunk of logits at a time; divide by the supervised
-tokens of the whole optimizer step. The teacher is held in a plain object, so it is in no checkpoint; projectors live
-here, never on the student.
+tokens of the whole optimizer step. Teachers are held in plain objects (distill.tutors), so they are in no checkpoint;
+projectors live here, never on the student.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
-from distill.align import FLOOR, Aligner
-from distill.baselines import shared_starts
+from distill.align import FLOOR
 from distill.batches import Batch
 from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
-from distill.fused import Objective, OneVocabulary, Part, TwoVocabularies, fused_losses, teacher_logits
-from distill.kept_signals import KeptSignals
+from distill.fused import fused_losses
 from distill.losses import LossTerm, number
 from distill.schedules import check_schedule, learning_rate_factor
-from distill.spans import span_loss
 from distill.stored import StoredBatch, StoredSignals
-from distill.targets import Targets
+from distill.tutors import TeacherTerm, Tutor, batch_objective, pad_id
 from students.build import build_student, preset_names
 from students.tokenizers import ByteView, load_tokenizer
-from teachers.base import DenseSignal, SignalTeacher, nearest, vocabulary_id
+from teachers.base import DenseSignal, SignalTeacher, nearest
 from teachers.hidden import CatchLayers
 
 
@@ -55,6 +52,7 @@ class Distiller(pl.LightningModule):
         keep_signals: bool = False,
         floor: float = FLOOR,
         signals: StoredSignals | None = None,
+        teachers: list[TeacherTerm] | None = None,
     ) -> None:
         """
         Args:
@@ -77,6 +75,7 @@ class Distiller(pl.LightningModule):
             floor: with unequal tokenizers, outcomes of the teacher that are rarer count together; a flat teacher is
                 faster with 5e-4 or so.
             signals: a folder of `distill capture` in a teacher's place, `{path: signals}`.
+            teachers: several instead of one, each `{teacher, weight, sources}` (distill.tutors).
         """
         super().__init__()
         path = tokenizer or (student if isinstance(student, str) else student.get("path"))
@@ -88,28 +87,25 @@ class Distiller(pl.LightningModule):
         self.student.config.use_cache = False
         if attention:
             _attend(self.student, attention)
-        self._teacher = teacher
-        self._kept = KeptSignals() if keep_signals else None
-        self.teacher_view = ByteView(teacher.tokenizer) if teacher else None
-        self.student_pad, self.teacher_pad = _pad(self.tokenizer), _pad(teacher.tokenizer) if teacher else 0
-        self.teacher_context: int | None = getattr(teacher, "context", None)
-        self.aligner: Aligner | None = None
-        if teacher and teacher.vocab_id != vocabulary_id(self.tokenizer):
-            self.aligner = Aligner(self.teacher_view, self.student_view, floor)  # type: ignore[arg-type]
+        self.student_pad = pad_id(self.tokenizer)
+        if teacher and teachers:
+            raise DistillError("give model.teacher or model.teachers, not both")
+        terms = teachers or ([TeacherTerm(teacher)] if teacher else [])
+        self.tutors = [Tutor(term, self.student_view, floor, keep_signals) for term in terms]
         self.losses = losses or [LossTerm("ce")]
-        self.signals, same = signals, self.aligner is None
+        self.signals, same = signals, all(tutor.aligner is None for tutor in self.tutors)
         if signals is not None:
-            if teacher is not None:
+            if self.tutors:
                 raise DistillError("give model.teacher or model.signals, not both: the signals are a teacher's")
             same = signals.open(self.tokenizer, self.losses)
         for term in self.losses:
-            term.check(has_teacher=(teacher or signals) is not None, same_vocabulary=same)
+            term.check(has_teacher=bool(self.tutors or signals), same_vocabulary=same)
         self._loss_names = [
             f"loss/{term.name}" + (f"-{n}" if n else "")
             for k, term in enumerate(self.losses)
             for n in [sum(other.name == term.name for other in self.losses[:k])]
         ]
-        self.features = _projected(features or [], self.student, teacher, seed)
+        self.features = _projected(features or [], self.student, self.tutors, seed)  # one a teacher
         check_schedule(schedule)
         if not 0 <= floor < 1:
             raise DistillError(f"model.floor is a probability, at least 0 and below 1, got {floor}")
@@ -123,78 +119,70 @@ class Distiller(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum over supervised tokens, divided by those of the whole accumulated batch, on every device together."""
         hidden, layers = self.student_hidden(batch)  # (tokens, width)
-        signal = self.teacher_signal(batch)
+        signals = self.teacher_signals(batch)
         # Lightning divides by the accumulated batches and averages over devices: undo both.
         share = self.trainer.accumulate_grad_batches * self.trainer.world_size / batch.step_tokens
         terms = [term.at(self.trainer.global_step, self._total_steps, share) for term in self.losses]
-        total, values = self.head_losses(terms, hidden, signal, batch)
+        total, values = self.head_losses(terms, hidden, signals, batch)
         found = dict(zip(self._loss_names, values, strict=True))
         if self.features is not None:
-            found["loss/features"] = self.features(layers, signal.layers, batch.places and batch.places.at).sum()
+            found["loss/features"] = self.feature_losses(layers, signals, batch)
             total = total + share * found["loss/features"]
         tokens = len(batch.student.labels)
         self.log_dict({name: value.detach() / tokens for name, value in found.items()}, on_step=True, on_epoch=False)
         self.log("loss", total.detach() / share / tokens, on_step=True, on_epoch=False, prog_bar=True)
         return total
 
-    def student_hidden(self, batch: Batch) -> tuple[Tensor, dict[int, Tensor]]:
-        """Final hidden states at the predicting positions, `(tokens, width)`, and layers where they are compared."""
-        tokens, places = batch.student, batch.places
-        wanted = self.features.student_layers if self.features is not None and places is not None else []
+    def student_hidden(self, batch: Batch) -> tuple[Tensor, dict[Any, Tensor]]:
+        """Final hidden states at the predicting positions, `(tokens, width)`, and layers where they are compared, the
+        places of one lesson after those of another."""
+        tokens = batch.student
+        places = [lesson.places.student for lesson in batch.lessons if lesson.places is not None]
+        there = torch.cat(places) if places else tokens.positions
+        wanted = next(iter(self._features())).student_layers if places else []
         last = self.student.config.num_hidden_layers
-        there = tokens.positions if places is None else places.student
         with CatchLayers(self.student, [k for k in wanted if k != last], there) as caught:
             out = self.student.base_model(**tokens.inputs, use_cache=False)
         final = out.last_hidden_state.flatten(0, 1)
         return final[tokens.positions], {k: final[there] if k == last else caught.states[k] for k in wanted}
 
-    def teacher_signal(self, batch: Batch) -> Any:
-        """The teacher's DenseSignal at its own supervised positions, or what is stored; None without a teacher."""
+    def teacher_signals(self, batch: Batch) -> list[DenseSignal] | StoredBatch | None:
+        """What each lesson's teacher says at its supervised positions, or what is stored; None without a teacher."""
         if self.signals is not None:
             return self.signals.of(batch)
-        if self._teacher is None or batch.teacher is None:
+        if not self.tutors:
             return None
-        return self._kept(batch, self.ask_teacher) if self._kept is not None else self.ask_teacher(batch)
+        layers = [each.teacher_layers for each in self._features()]
+        return [self.tutors[each.by].signal(each, layers[each.by] if layers else []) for each in batch.lessons]
 
-    def ask_teacher(self, batch: Batch) -> DenseSignal:
-        """Run the teacher on the batch's rows."""
-        assert self._teacher is not None
-        assert batch.teacher is not None
-        layers = self.features.teacher_layers if self.features is not None else []
-        side = batch.teacher
-        places = batch.places.teacher if batch.places is not None else None
-        packed = {} if side.position_ids is None else {"position_ids": side.position_ids}
-        signal = self._teacher.signal(side.ids, side.mask, side.positions, layers, places, **packed)
-        if not torch.isfinite(signal.hidden).all():
-            raise DistillError("the teacher's hidden states are not finite: load it in full precision (dtype: fp32)")
-        return signal
-
-    def head_losses(self, terms: list[LossTerm], hidden: Tensor, signal: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    def head_losses(self, terms: list[LossTerm], hidden: Tensor, signals: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Their weighted sum over the batch's supervised tokens, and each one's own, (terms,)."""
-        labels = batch.student.labels
-        objective: Objective = OneVocabulary(terms, labels, signal if isinstance(signal, DenseSignal) else None)
-        if isinstance(signal, StoredBatch):
-            objective = signal.objective(terms)
-        elif signal is not None and self.aligner is not None:
-            parts = [self.part(term, signal, batch, hidden) if term.name != "ce" else None for term in terms]
-            objective = TwoVocabularies(terms, labels, parts, self.aligner.on(batch.plan))
-        return fused_losses(hidden, self.student.get_output_embeddings(), objective, [number(t.weight) for t in terms])
+        head = self.student.get_output_embeddings()
+        if isinstance(signals, StoredBatch):
+            objective = signals.objective(terms)
+        else:
+            objective = batch_objective(self.tutors, terms, signals, batch, hidden, head)
+        return fused_losses(hidden, head, objective, [number(t.weight) for t in terms])
 
-    def part(self, term: LossTerm, signal: DenseSignal, batch: Batch, hidden: Tensor) -> Targets | Part:
-        """What a term between two vocabularies asks for."""
-        assert self.aligner is not None
-        if term.name == "forward_kl":
-            return self.targets(term, signal, batch)
-        if term.name == "alm":
-            return span_loss(term, self.aligner, signal, batch, hidden, self.student.get_output_embeddings())
-        return shared_starts(term, self.aligner, signal, batch)
+    def feature_losses(self, layers: dict[Any, Tensor], signals: Any, batch: Batch) -> Tensor:
+        """The sum over all places, each teacher's with its shares; `layers` as `student_hidden` gives them."""
+        losses, start = self._features(), 0
+        absent = set(range(len(losses))) - {lesson.by for lesson in batch.lessons}
+        # Every projector takes part in every step: processes that train together wait for its gradient.
+        idle = [p.sum() * 0.0 for n in sorted(absent) for p in losses[n].parameters()]
+        total = sum(idle, torch.zeros((), device=self.device))
+        for lesson, signal in zip(batch.lessons, signals, strict=True):
+            assert lesson.places is not None
+            rows = lesson.places.at[:, 0]  # (places)
+            mine = {name: states[start : start + len(rows)] for name, states in layers.items()}
+            values = losses[lesson.by](mine, signal.layers, lesson.places.at)
+            total = total + (values if lesson.shares is None else values * lesson.shares[rows]).sum()
+            start += len(rows)
+        return total
 
-    def targets(self, term: LossTerm, signal: DenseSignal, batch: Batch) -> Targets:
-        """What the teacher says, on sets of the student's entries."""
-        assert self.aligner is not None
-        heat = number(term.teacher_temperature)
-        rows = self.aligner.read(lambda part: teacher_logits(signal, part) / heat, len(signal.hidden), batch.plan)
-        return self.aligner.targets(rows, batch.plan, len(batch.student.labels), confidence=term.confidence)
+    def _features(self) -> list[FeatureLoss]:
+        """Of each teacher; none when no features are compared."""
+        return cast(list[FeatureLoss], list(self.features or []))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the negative log-likelihood of the supervised tokens."""
@@ -250,9 +238,9 @@ class Distiller(pl.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_fit_start(self) -> None:
-        """The teacher is no submodule: it moves to the device by hand."""
-        if self._teacher is not None:
-            self._teacher.to(self.device)
+        """Teachers are no submodules: they move to the device by hand."""
+        for tutor in self.tutors:
+            tutor.teacher.to(self.device)
         if self.signals is not None:
             self.signals.bind(self.trainer.datamodule)  # type: ignore[attr-defined]
 
@@ -265,17 +253,14 @@ def _attend(student: Any, attention: str) -> None:
         raise DistillError(f"this student has no model.attention {attention!r} here{hint}") from None
 
 
-def _pad(tokenizer: Any) -> int:
-    """The id that fills a row up; masked everywhere, so any valid id will do."""
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
-
-
-def _projected(terms: list[FeatureTerm], student: Any, teacher: Any, seed: int) -> FeatureLoss | None:
+def _projected(terms: list[FeatureTerm], student: Any, tutors: list[Tutor], seed: int) -> nn.ModuleList | None:
+    """A FeatureLoss for each teacher."""
     if not terms:
         return None
-    if teacher is None:
+    if not tutors:
         raise DistillError("model.features needs a teacher: set model.teacher or remove the features")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        widths = (student.config.hidden_size, teacher.width)
-        return FeatureLoss(terms, student.config.num_hidden_layers, teacher.layers, widths)
+        width, layers = student.config.hidden_size, student.config.num_hidden_layers
+        teachers: list[Any] = [tutor.teacher for tutor in tutors]
+        return nn.ModuleList(FeatureLoss(terms, layers, t.layers, (width, t.width)) for t in teachers)

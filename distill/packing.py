@@ -73,7 +73,7 @@ def lay(lengths: np.ndarray, width: int) -> tuple[np.ndarray, int, int]:
 def check_packing(model: Any, packed: Batch, apart: Batch) -> None:
     """Both batches hold the same rows; raises DistillError when student or teacher says other things packed.
 
-    `model` is a Distiller; its teacher is asked if the batches have a side for it.
+    `model` is a Distiller; its teachers are asked if the batches have lessons.
     """
     was_training = model.student.training
     model.student.eval()
@@ -84,18 +84,17 @@ def check_packing(model: Any, packed: Batch, apart: Batch) -> None:
     model.student.train(was_training)
     if not _same(ours):
         raise _refusal("student", type(model.student).__name__)
-    if packed.teacher is None:
-        return
-    teacher = model._teacher
-    name = type(getattr(teacher, "model", teacher)).__name__
-    if "position_ids" not in inspect.signature(teacher.signal).parameters:
-        raise DistillError(f"data.packing: signal() of {name} takes no position_ids; set data.packing to false")
-    try:
-        theirs = [model.ask_teacher(batch).hidden for batch in (packed, apart)]
-    except TypeError:
-        theirs = []
-    if not _same(theirs):
-        raise _refusal("teacher", name)
+    for lessons in zip(packed.lessons, apart.lessons, strict=True):
+        tutor = model.tutors[lessons[0].by]
+        name = type(getattr(tutor.teacher, "model", tutor.teacher)).__name__
+        if "position_ids" not in inspect.signature(tutor.teacher.signal).parameters:
+            raise DistillError(f"data.packing: signal() of {name} takes no position_ids; set data.packing to false")
+        try:
+            theirs = [tutor.ask(lesson, []).hidden for lesson in lessons]
+        except TypeError:
+            theirs = []
+        if not _same(theirs):
+            raise _refusal("teacher", name)
 
 
 def _same(hidden: list[Tensor]) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distill.align import Aligner
-from distill.batches import Batch
+from distill.batches import Lesson
 from distill.fused import AT_ONCE_CPU, AT_ONCE_GPU, head_parameters, teacher_logits
 from distill.gradients import ce
 from distill.losses import LossTerm, number
@@ -50,27 +50,26 @@ class SpanLoss:
 
 @torch.no_grad()
 def span_loss(
-    term: LossTerm, aligner: Aligner, signal: DenseSignal, batch: Batch, hidden: Tensor, head: Any
+    term: LossTerm, aligner: Aligner, signal: DenseSignal, lesson: Lesson, hidden: Tensor, head: Any
 ) -> SpanLoss:
-    """The loss of a batch's spans, times tau: so a weight means much the same at any tau.
+    """The loss of a lesson's spans, times tau: so a weight means much the same at any tau.
 
     `hidden` (positions, width) are the student's final states, `head` its output embedding.
     """
-    assert batch.teacher is not None
-    tables = aligner.on(batch.plan)
+    tables = aligner.on(lesson.plan)
     weight, bias = head_parameters(head)
     heat = number(term.teacher_temperature)
     hushed = tables.silent.nonzero().squeeze(-1)
     ours = label_logs(
         lambda rows: _without(functional.linear(hidden[rows], weight, bias).float(), tables.student_silent),
-        batch.student.labels, len(weight),
+        lesson.labels, len(weight),
     )  # fmt: skip
     theirs = label_logs(
         lambda rows: _without(teacher_logits(signal, rows).float() / heat, hushed),
-        batch.teacher.labels, len(signal.weight),
+        lesson.teacher.labels, len(signal.weight),
     )  # fmt: skip
-    values, slopes = span_slopes(theirs, ours, batch.plan, term.options.get("tau", 100.0))
-    return SpanLoss(batch.student.labels, values, slopes, tables.student_silent)
+    values, slopes = span_slopes(theirs, ours, lesson.plan, term.options.get("tau", 100.0))
+    return SpanLoss(lesson.labels, values, slopes, tables.student_silent)
 
 
 def span_slopes(teacher: Tensor, student: Tensor, plan: PlanBatch, tau: float) -> tuple[Tensor, Tensor]:

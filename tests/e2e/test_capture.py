@@ -69,7 +69,7 @@ def losses(model: Distiller, batch: Batch, terms: list[LossTerm] = TERMS) -> tup
     """Each term's sum, and the gradient of the weighted sum in the output embedding."""
     hidden, _ = model.student_hidden(batch)
     model.zero_grad()
-    total, values = model.head_losses(terms, hidden, model.teacher_signal(batch), batch)
+    total, values = model.head_losses(terms, hidden, model.teacher_signals(batch), batch)
     total.backward()
     return values, model.student.get_output_embeddings().weight.grad.clone()
 
@@ -107,9 +107,9 @@ def test_draws_are_the_loss_beside_the_teacher_on_average(student: str, ground: 
     """
     live = distiller(ground, student, TERMS, teacher=PandaTeacher(str(ground / "llama")))
     few = [RECORDS[r] for r in ROWS[:3]]
-    if live.aligner is not None:
-        live.aligner.floor = 0.0
-        inner: Any = live.targets
+    if live.tutors[0].aligner is not None:
+        live.tutors[0].aligner.floor = 0.0
+        inner: Any = live.tutors[0].targets
 
         def placed_only(*given: Any) -> Any:
             targets = inner(*given)
@@ -117,7 +117,7 @@ def test_draws_are_the_loss_beside_the_teacher_on_average(student: str, ground: 
             targets.tail = torch.zeros_like(targets.tail)
             return targets
 
-        live.targets = placed_only  # type: ignore[assignment, method-assign]
+        live.tutors[0].targets = placed_only  # type: ignore[method-assign]
     value, expected = losses(live, batch_of(live, ground, ROWS[:3]))
     found, values = [], []
     for seed in range(24):
@@ -141,7 +141,7 @@ def test_a_shorter_maximum_length_uses_the_beginning(ground: Path) -> None:
     store = made(ground, "long", method="topk", size=8, max_length=64)
     model = distiller(ground, "sp", TERMS, signals=StoredSignals(str(store)))
     batch = batch_of(model, ground, [0, 1], max_length=24)
-    assert model.teacher_signal(batch).signals.entries.sum() == 8 * len(batch.student.labels)
+    assert model.teacher_signals(batch).signals.entries.sum() == 8 * len(batch.student.labels)
     short = made(ground, "short", method="topk", size=8, max_length=20)
     model = distiller(ground, "sp", TERMS, signals=StoredSignals(str(short)))
     with pytest.raises(ValueError, match=r"captured with rows cut at 20 tokens; lower data\.max_length"):

@@ -70,8 +70,10 @@ class Ground:
         batch = self.rows[rows, 1.0]
         head = self.model.student.get_output_embeddings().weight
         hidden = self.model.student_hidden(batch)[0].detach().mul_(8).requires_grad_()  # far from even
-        signal = self.model.teacher_signal(batch)
-        total, values = self.model.head_losses(self.terms, hidden, signal, batch)
+        signals = self.model.teacher_signals(batch)
+        total, values = self.model.head_losses(self.terms, hidden, signals, batch)
+        assert isinstance(signals, list)
+        (signal,) = signals
         self.ours = hidden @ head.T
         self.theirs = (signal.hidden @ signal.weight.T).detach()
         self.learnt = [hidden, head]
@@ -82,7 +84,7 @@ class Ground:
         found = []
         for answer in self.answers:
             row: list[list[int]] = []
-            for view in (self.model.teacher_view, self.model.student_view):
+            for view in (self.model.tutors[0].view, self.model.student_view):
                 assert view is not None
                 assert view.eos_id is not None
                 ids, starts, at = [*view.encode(answer), view.eos_id], [], 0
@@ -97,7 +99,7 @@ class Ground:
 def alm_by_hand(ground: Ground, tau: float) -> Tensor:
     """Span by span."""
     both = []
-    for logits, view in ((ground.theirs, ground.model.teacher_view), (ground.ours, ground.model.student_view)):
+    for logits, view in ((ground.theirs, ground.model.tutors[0].view), (ground.ours, ground.model.student_view)):
         assert view is not None
         texts = [b.decode(errors="replace") if b else "x" for b in view.entries]
         blank = torch.tensor([ground.squash and not text.strip(" \t\n\r\x0b\x0c\u3000\u00a0") for text in texts])
@@ -118,7 +120,7 @@ def alm_by_hand(ground: Ground, tau: float) -> Tensor:
 def at_starts(ground: Ground, name: str, heat: float) -> Tensor:
     """Pair by pair of tokens that start together."""
     p, q = torch.softmax(ground.theirs / heat, -1), torch.softmax(ground.ours, -1)
-    equal = equal_entries(ground.model.teacher_view, ground.model.student_view)
+    equal = equal_entries(ground.model.tutors[0].view, ground.model.student_view)
     total, s0, t0 = torch.zeros(()), 0, 0
     for t_ids, t_starts, s_ids, s_starts in ground.tokens():
         for place in set(t_starts) & set(s_starts):
@@ -173,9 +175,10 @@ def test_rows_are_apart(folders: dict[str, Any], name: str) -> None:
     torch.testing.assert_close(ground.loss(rows)[1], alone, rtol=1e-4, atol=1e-3)
     batch = ground.rows[rows, 1.0]
     row_of = torch.repeat_interleave(batch.student.counts)
-    for span in range(int(batch.plan.student_span.max()) + 1):
-        assert len(row_of[batch.plan.student_span == span].unique()) == 1
-    assert batch.plan.student_span.max() == batch.plan.teacher_span.max()
+    plan = batch.lessons[0].plan
+    for span in range(int(plan.student_span.max()) + 1):
+        assert len(row_of[plan.student_span == span].unique()) == 1
+    assert plan.student_span.max() == plan.teacher_span.max()
 
 
 def planned(teacher: ByteView, student: ByteView, texts: list[str]) -> PlanBatch:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.batches import Batch, BatchPlan, gather_tokens
+from distill.batches import Batch, BatchPlan, Lesson, gather_tokens
 from distill.encoding import Side
 
 LENGTHS = np.random.default_rng(0).integers(3, 40, 103)
@@ -139,10 +139,22 @@ def test_validation_begins_at_the_beginning() -> None:
 def test_moves_to_a_device() -> None:
     """With all it holds; what is not there stays away."""
     tokens = gather_tokens(side(), [0, 2], 0)
-    batch = Batch(tokens, None, None, 5.0, 3, [0, 2])
+    batch = Batch(tokens, [], 5.0, 3, [0, 2])
     moved = batch.to("meta")
     assert moved.student.ids.device.type == "meta"
-    assert (moved.teacher, moved.plan, moved.step_tokens, moved.rows) == (None, None, 5.0, [0, 2])
-    both = replace(batch, teacher=tokens).to(torch.device("meta"))
-    assert both.teacher is not None
-    assert both.teacher.labels.device.type == "meta"
+    assert (moved.lessons, moved.step_tokens, moved.rows) == ([], 5.0, [0, 2])
+    lesson = Lesson(0, [0, 2], tokens, tokens.labels, tokens.counts, shares=torch.ones(2))
+    (there,) = replace(batch, lessons=[lesson]).to(torch.device("meta")).lessons
+    assert (there.by, there.rows, there.plan, there.places, there.at) == (0, [0, 2], None, None, None)
+    assert there.shares is not None
+    assert {t.device.type for t in (there.teacher.ids, there.labels, there.counts, there.shares)} == {"meta"}
+
+
+def test_the_supervised_tokens_of_some_rows() -> None:
+    """Counted over the whole batch, row by row."""
+    tokens = gather_tokens(side(), [0, 2, 1], 0)
+    counts = tokens.counts.tolist()
+    ends = np.cumsum(counts).tolist()
+    expected = [*range(ends[0]), *range(ends[1], ends[2])]
+    assert tokens.of(torch.tensor([0, 2])).tolist() == expected
+    assert tokens.of(torch.tensor([1])).tolist() == list(range(ends[0], ends[1]))

@@ -13,7 +13,8 @@ import pytest
 from data_gen.records import DataError, Record, write_records
 from data_gen.templates import get_template
 from distill.align import Aligner
-from distill.data import EncodedRows, InstructionData
+from distill.data import InstructionData
+from distill.encoded import EncodedRows
 from distill.errors import DistillError
 from students.tokenizers import ByteView, load_tokenizer
 from tests import tiny
@@ -34,9 +35,11 @@ class Trainer:
     def __init__(self, student: ByteView, teacher: ByteView | None, world: int = 1, rank: int = 0) -> None:
         same = teacher is not None and teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab()
         self.lightning_module = SimpleNamespace(
-            student_view=student, teacher_view=teacher, student_pad=0, teacher_pad=0,
-            aligner=Aligner(teacher, student) if teacher is not None and not same else None,
-            features=None,
+            student_view=student, student_pad=0, features=None,
+            tutors=[] if teacher is None else [SimpleNamespace(
+                view=teacher, pad=0, context=None, weight=1.0, sources=None,
+                aligner=None if same else Aligner(teacher, student),
+            )],
         )  # fmt: skip
         self.accumulate_grad_batches, self.world_size, self.global_rank = 1, world, rank
 
@@ -105,15 +108,17 @@ def test_both_sides_of_a_batch_are_the_same_rows(
     path = file(tmp_path, "t.jsonl", [*some(3), Record("再说", "材料", "好的。", history=[["谁？", "小猫"]])])
     data = ready(InstructionData(path, teacher_template="alpaca"), views[student], views[teacher])
     batch = data.rows["train"][([3, 1], 9.0)]
+    (lesson,) = batch.lessons
+    assert lesson.whole
     assert (batch.rows, batch.step_tokens) == ([3, 1], 9.0)
     records = [data.records["train"][r] for r in batch.rows]
-    for view, tokens in ((views[student], batch.student), (views[teacher], batch.teacher)):
+    for view, tokens in ((views[student], batch.student), (views[teacher], lesson.teacher)):
         texts = [text for record in records for text, answer in QA.render(record) if answer]
         expected = [i for text in texts for i in [*view.encode(text), view.eos_id]]
         assert tokens.labels.tolist() == expected
     assert batch.characters == sum(len(r.output) + sum(len(a) for _, a in r.history) for r in records)
     prompt = views[teacher].encode_prompt(get_template("alpaca").render(records[1])[0][0])
-    assert batch.teacher.ids[1, : len(prompt)].tolist() == prompt
+    assert lesson.teacher.ids[1, : len(prompt)].tolist() == prompt
 
 
 def test_answers_are_cut_alike_in_one_vocabulary(
@@ -128,8 +133,9 @@ def test_answers_are_cut_alike_in_one_vocabulary(
     assert "train: 1 of 3 answers cut at 40 tokens" in capsys.readouterr().err
     assert rows.student.lengths[2] == 40
     batch = rows[([0, 1, 2], 1.0)]
-    assert batch.teacher.labels.tolist() == batch.student.labels.tolist()
-    assert batch.plan is None
+    (lesson,) = batch.lessons
+    assert lesson.teacher.labels.tolist() == lesson.labels.tolist() == batch.student.labels.tolist()
+    assert lesson.plan is None
     assert rows.student.characters[2] < len(long.output)
 
 
@@ -140,9 +146,9 @@ def test_a_teacher_reads_further_than_the_student(views: dict[str, ByteView], tm
     data = ready(InstructionData(path, max_length=40), views["wordpiece"], views["byte"])
     rows = data.rows["train"]
     assert rows.student.lengths[0] == 40
-    assert rows.teacher is not None
-    assert rows.teacher.lengths[0] > 60
-    (plan,) = rows.plans
+    (taught,) = rows.taught
+    assert taught.side.lengths[0] > 60
+    (plan,) = taught.plans.values()
     assert (plan.teacher_at[:-1] >= 0).all()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from distill.batches import Batch, Places, Tokens
+from distill.batches import Lesson, Places, Tokens
 from distill.kept_signals import KeptSignals
 from teachers.base import DenseSignal
 
@@ -14,7 +14,7 @@ COUNTS = {0: 2, 1: 0, 2: 3, 3: 1}
 PLACES = {0: 4, 1: 1, 2: 0, 3: 5}
 
 
-def batch(rows: list[int]) -> Batch:
+def batch(rows: list[int]) -> Lesson:
     """Rows of length 5 with COUNTS supervised positions each, and PLACES where features are compared."""
     positions, places = (
         torch.tensor([5 * n + k for n, row in enumerate(rows) for k in range(counts[row])], dtype=torch.long)
@@ -25,13 +25,13 @@ def batch(rows: list[int]) -> Batch:
         torch.zeros(len(rows), 5, dtype=torch.long), torch.ones(len(rows), 5), positions, positions, starts,
         torch.tensor([COUNTS[row] for row in rows]),
     )  # fmt: skip
-    return Batch(tokens, tokens, None, 1.0, 1, rows, Places(places, places, at))
+    return Lesson(0, rows, tokens, tokens.labels, tokens.counts, None, Places(places, places, at))
 
 
-def ask(asked: list[list[int]]) -> Callable[[Batch], DenseSignal]:
+def ask(asked: list[list[int]]) -> Callable[[Lesson], DenseSignal]:
     """A teacher whose hidden state tells row and position."""
 
-    def answer(wanted: Batch) -> DenseSignal:
+    def answer(wanted: Lesson) -> DenseSignal:
         asked.append(wanted.rows)
         hidden = torch.tensor([[10.0 * row + k] for row in wanted.rows for k in range(COUNTS[row])])
         layer = torch.tensor([[-10.0 * row - k] for row in wanted.rows for k in range(PLACES[row])])

@@ -171,7 +171,7 @@ def two_vocabularies(model: Distiller, teacher: Any) -> tuple[Tensor, int]:
     total, count = torch.zeros(()), 0
     ours, hidden = [], []
     assert model.features is not None
-    (projector,) = model.features.projectors
+    ((projector,),) = [each.projectors for each in model._features()]
     for record in RECORDS:
         logits, labels, layers = by_hand(model.student, model.student_view, QA, record)
         with torch.no_grad():
@@ -277,7 +277,7 @@ def test_neither_order_nor_padding_matters(ground: Ground, tmp_path: Path, monke
 def test_a_teacher_that_says_nothing_finite_is_one_sentence(ground: Ground) -> None:
     """Half precision that overflows, say."""
     model = distiller(ground, [CE, KL], ground.other)
-    teacher: Any = model._teacher
+    teacher: Any = model.tutors[0].teacher
     teacher.model.model.norm.weight.data[0] = math.inf
     with pytest.raises(DistillError, match=r"not finite.*dtype: fp32"):
         fit(model, InstructionData(ground.train, batch_size=6))
@@ -317,7 +317,7 @@ def test_projectors_are_trained_and_kept_and_not_exported(ground: Ground, tmp_pa
     assert main(argv) == 0
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     mine = {key for key in state if not key.startswith("student.")}
-    assert mine == {f"features.projectors.{n}.{part}" for n in (0, 1) for part in ("weight", "bias")}
+    assert mine == {f"features.0.projectors.{n}.{part}" for n in (0, 1) for part in ("weight", "bias")}
     fresh = distiller(ground, [CE], ground.other, features=[FeatureTerm("mse", 1.0, "uniform")], seed=0)
     for key in mine:
         assert (state[key] - fresh.state_dict()[key]).abs().max() > 1e-5
@@ -360,7 +360,7 @@ def test_features_without_a_teacher(ground: Ground) -> None:
 def test_the_floor_is_a_probability(ground: Ground) -> None:
     """It reaches the alignment; other numbers are refused."""
     model = distiller(ground, [CE, KL], ground.other, floor=5e-4)
-    assert model.aligner is not None
-    assert model.aligner.floor == 5e-4
+    assert model.tutors[0].aligner is not None
+    assert model.tutors[0].aligner.floor == 5e-4
     with pytest.raises(DistillError, match=r"model\.floor"):
         distiller(ground, [CE, KL], ground.other, floor=1.5)

@@ -199,8 +199,7 @@ def fit(
         features=[FeatureTerm(loss, 0.5, "1:2") for loss in ("mse", "gram", "attention_kl")] if path else None,
     )  # fmt: skip
     if path and attention == "eager":
-        assert model._teacher is not None
-        model._teacher.model.set_attn_implementation("eager")  # type: ignore[attr-defined]
+        model.tutors[0].teacher.model.set_attn_implementation("eager")  # type: ignore[attr-defined]
     catch = Catch()
     trainer = pl.Trainer(
         accelerator="cpu", max_steps=steps, accumulate_grad_batches=accumulate, callbacks=[catch], logger=False,
@@ -225,7 +224,7 @@ def test_a_packed_step_is_the_unpacked_one(student: dict, teacher: str, attentio
         catch, trainer, data = fit(ground, student, teacher, packing=packing, attention=attention)
         batch = data.rows["train"][(list(range(len(RECORDS))), 1.0)]
         assert (len(batch.student.ids) < len(RECORDS)) == packing
-        assert (len(batch.teacher.ids) < len(RECORDS)) == packing
+        assert (len(batch.lessons[0].teacher.ids) < len(RECORDS)) == packing
         assert batch.student.ids.shape[1] <= 120
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         found.append((metrics, catch.gradients[0]))
