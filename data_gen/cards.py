@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from data_gen.mix_recipe import Mix, load_mix, mix_names, sources_of
-from data_gen.provenance import effective_licence
+from data_gen.provenance import effective_licence, overlap_lines, overlaps
 from data_gen.records import DataError
-from data_gen.registry import load_registry
+from data_gen.registry import inside, load_registry
 from data_gen.source_yaml import Source
 from teachers.base import nearest
 
@@ -26,11 +26,11 @@ def card(name: str) -> str:
     known = load_registry()
     if name not in known:
         raise DataError(f"no source and no mix {name!r}{nearest(name, [*known, *mix_names()])}")
-    return source_card(known[name])
+    return source_card(known[name], list(known))
 
 
-def source_card(source: Source) -> str:
-    """What the registry says of one source."""
+def source_card(source: Source, known: list[str]) -> str:
+    """What the registry, which has the `known` sources, says of one of them."""
     files = [
         f"| {file.name} | {_count(file.rows, file.rows_about)} | {source.address(file) or '-'} |"
         for file in source.files
@@ -43,6 +43,7 @@ def source_card(source: Source) -> str:
         source.about,
         f"\n## Licence\n\n{licence.spdx}{f': {licence.note}' if licence.note else ''}."
         + (" **Non-commercial use only.**" if licence.noncommercial else ""),
+        _contains(*inside(source, known)),
         f"\n## Files\n\n{table}",
         f"\nFields: {', '.join(f'`{name}`' for name in source.fields) or '-'}. Converter: `{source.converter}`.",
         f"\nThe facts above were {'' if source.verified else '**not** '}checked against the source's own pages"
@@ -50,6 +51,16 @@ def source_card(source: Source) -> str:
         f"\n## Citation\n\n{source.citation}" if source.citation else "",
     ]
     return "\n".join(line for line in lines if line).rstrip() + "\n"
+
+
+def _contains(sources: list[str], tests: list[str]) -> str:
+    lines = [
+        f"Other sources of the registry are inside of it: {', '.join(sources)}." if sources else "",
+        f"**It holds what models are scored on: {', '.join(tests)}.** Keep it out of training, or decontaminate."
+        if tests
+        else "",
+    ]
+    return "\n## Contains\n\n" + "\n".join(filter(None, lines)) if any(lines) else ""
 
 
 def mix_card(mix: Mix) -> str:
@@ -61,7 +72,7 @@ def mix_card(mix: Mix) -> str:
         for name, source in sources.items()
     ]
     total = None if None in wanted.values() else sum(n or 0 for n in wanted.values())
-    return _mix_page(mix.name, mix.about, mix.seed, total, rows, effective_licence(sources))
+    return _mix_page(mix.name, mix.about, mix.seed, total, rows, effective_licence(sources), overlaps(sources))
 
 
 def manifest_card(manifest: dict[str, Any]) -> str:
@@ -71,7 +82,8 @@ def manifest_card(manifest: dict[str, Any]) -> str:
         f"{': ' + part['licence']['note'] if part['licence']['note'] else ''} |"
         for part in manifest["sources"]
     ]
-    page = _mix_page(manifest["name"], manifest["about"], manifest["seed"], manifest["rows"], rows, manifest["licence"])
+    name, about, seed, total = (manifest[key] for key in ("name", "about", "seed", "rows"))
+    page = _mix_page(name, about, seed, total, rows, manifest["licence"], manifest.get("overlaps"))
     files = [
         f"| {part['id']} | {file['file']} | {file['bytes']:,} | `{file['sha256']}` |"
         for part in manifest["sources"]
@@ -94,14 +106,22 @@ def manifest_card(manifest: dict[str, Any]) -> str:
     return page + f"\nsha256 of {manifest['output']['file']}: `{manifest['output']['sha256']}`\n"
 
 
-def _mix_page(name: str, about: str, seed: int, total: int | None, rows: list[str], licence: dict[str, Any]) -> str:
+def _mix_page(
+    name: str, about: str, seed: int, total: int | None, rows: list[str], licence: dict[str, Any],
+    inner: dict[str, Any] | None,
+) -> str:  # fmt: skip
     spdx = sorted(set(licence["parts"].values()))
     head = _front_matter(name, total, spdx[0] if len(spdx) == 1 else "other", "zh")
     size = f"{total:,} rows" if total is not None else "All rows of its sources"
+    inside_of = "".join(f"- {line}.\n" for line in overlap_lines(inner)) if inner else ""
     return (
         f"{head}\n# {name}\n\n{about}\n\n{size}, drawn with seed {seed}. One record a line: `instruction`, `input`, "
         "`output`, `system`, `history`, `id`, `source`, `meta`.\n\n## Parts\n\n"
-        "| source | title | rows | licence |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n## Licence\n\n"
+        "| source | title | rows | licence |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n\n"
+        + (f"{inside_of}\n" if inside_of else "")
+        + "## Licence\n\n"
         f"Every part keeps its own licence. Taken together: {licence['summary']}.\n"
     )
 
@@ -113,7 +133,7 @@ def _front_matter(title: str, rows: int | None, spdx: str, language: str) -> str
     values = {
         "pretty_name": title,
         "language": [language],
-        "license": "other" if spdx.startswith("LicenseRef") else spdx.lower(),
+        "license": "other" if spdx.startswith("LicenseRef") else spdx.lower().removesuffix("-only"),
         "task_categories": ["text-generation"],
         **({"size_categories": [size]} if size else {}),
     }

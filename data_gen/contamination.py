@@ -33,16 +33,16 @@ class Hit:
 
 
 class Contamination:
-    """The items of evaluation files; `hit(record)` is the first that a record contains."""
+    """The items of evaluation files; `hit(record)` is the first that a record contains. Paths are below `folder`."""
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
+    def __init__(self, paths: Iterable[str | Path], folder: str | Path = "") -> None:
         self.files: list[str] = []
         self._grams: dict[str, tuple[int, int]] = {}
         self._short: dict[str, tuple[int, int]] = {}
         self._slices: list[slice] = []
         for path in map(Path, paths):
             self.files.append(str(path))
-            for number, row in enumerate(read_rows(path), 1):
+            for number, row in enumerate(read_rows(Path(folder) / path), 1):
                 self._add(item_text(row.value, path, row.line), (len(self.files) - 1, number))
 
     def _add(self, text: str, place: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ HF_ENDPOINT names a mirror of the hub.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import shutil
@@ -106,9 +107,16 @@ def _from_hub(source: Source, file: SourceFile, path: Path) -> str:
         raise DataError(f"the hub has no data set {source.hub} that you may see ({page})") from None
     except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError):
         raise DataError(f"{source.hub} has no {name} at revision {source.revision or 'main'} ({page})") from None
-    except (errors.OfflineModeIsEnabled, OSError) as error:  # HfHubHTTPError is one
+    except errors.OfflineModeIsEnabled:
+        raise DataError(f"HF_HUB_OFFLINE is set, so {page} is not asked; unset it to fetch {name}") from None
+    except OSError as error:  # HfHubHTTPError is one
         if _is_disk(error):
             raise
+        if getattr(getattr(error, "response", None), "status_code", 0) in (401, 403):
+            raise DataError(
+                f"the hub refuses {source.hub} ({_first_line(error)}): look whether {page} is open to you, "
+                "and log in with a token of yours ('hf auth login')"
+            ) from None
         raise DataError(_unreachable(page, error)) from None
     except Exception as error:  # what the HTTP library raises shares no base with the others
         if not type(error).__module__.startswith("http"):
@@ -127,6 +135,7 @@ def _hub_bytes(url: str, known: Any, path: Path) -> None:
     from huggingface_hub.utils import build_hf_headers
 
     part, headers, location = path.with_name(path.name + ".part"), build_hf_headers(), known.location or url
+    headers["accept-encoding"] = "identity"  # what is kept and counted are the file's own bytes
     if urlsplit(location).netloc != urlsplit(url).netloc:  # the store behind the hub has its own, in the address
         headers.pop("authorization", None)
     tag = _tag(part)
@@ -149,8 +158,13 @@ def _hub_bytes(url: str, known: Any, path: Path) -> None:
     _moved(part, path)
 
 
-def _is_disk(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno is not None and error.filename is not None
+def _is_disk(error: OSError) -> bool:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return full or (error.errno is not None and error.filename is not None)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")[:200] or type(error).__name__
 
 
 def _unreachable(where: str, error: BaseException) -> str:
@@ -224,6 +238,8 @@ def _go_on(url: str, part: Path, name: str) -> None:
         raise ConnectionError("the file on the server has changed") from None
     with response:
         start = start if response.status == 206 else 0
+        if start and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise ConnectionError("the server sends another part of the file than was asked for")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         _room(part, total and total - start)

@@ -18,7 +18,7 @@ import orjson
 from data_gen import provenance
 from data_gen.mix_parts import Part, cleaner_of
 from data_gen.mix_recipe import Mix
-from data_gen.provenance import check_digest, effective_licence, file_digest, stamp
+from data_gen.provenance import check_digest, effective_licence, file_digest, overlaps, stamp
 from data_gen.registry import GENERATED_ROWS
 from data_gen.source_yaml import Source, SourceFile
 
@@ -66,6 +66,7 @@ def manifest_of(
         "rows": sum(one.part.taken - one.part.heldout for one in built),
         "sources": parts,
         "licence": effective_licence(sources),
+        "overlaps": overlaps(sources),
         "output": stamp(out) | {"sha256": file_digest(out)},
         "versions": versions(mix),
     }

@@ -11,8 +11,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,8 +22,8 @@ from data_gen.choice import check_where, first_wave, too_few
 from data_gen.cleaning import Cleaner
 from data_gen.contamination import Contamination, Hit
 from data_gen.mix_recipe import Mix
-from data_gen.near_duplicates import NearDuplicates
-from data_gen.pools import Pool
+from data_gen.near_duplicates import NearDuplicates, sketch_of
+from data_gen.pools import Pool, local
 from data_gen.ranks import Order, mix64
 from data_gen.records import Record, content_id
 from data_gen.shards import Seen
@@ -30,12 +32,42 @@ from data_gen.source_yaml import Source
 HELDOUT_STREAM = 0x6D697868656C64
 
 
+class Marks(NamedTuple):
+    """What is to be known of a record before it is compared."""
+
+    hit: Hit | None
+    sketch: bytes
+    """For near duplicates; b"" where they are not looked for"""
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Finds the marks of records where these are read. Plain values, so it can be sent to another machine."""
+
+    near: bool
+    files: tuple[str, ...] = ()
+    """Evaluation files, below `folder`"""
+    digests: tuple[str, ...] = ()
+    """Theirs: a worker that outlives a change of the files must not go on with what it has read"""
+    folder: str = ""
+
+    def __call__(self, record: Record) -> Marks:
+        hit = _contamination(self).hit(record) if self.files else None
+        return Marks(hit, sketch_of(record) if self.near and hit is None else b"")
+
+
+@lru_cache(maxsize=1)
+def _contamination(marker: Marker) -> Contamination:
+    return Contamination(marker.files, marker.folder)
+
+
 @dataclass
 class Memory:
     """What was taken so far, for comparing."""
 
     mix: Mix
     evaluation: Contamination | None = None
+    evaluation_digests: tuple[str, ...] = ()
     digests: set[str] = field(default_factory=set)
     near: NearDuplicates | None = None
 
@@ -48,16 +80,24 @@ class Memory:
         if self.mix.dedup != "none" and seen.digest in self.digests:
             return "duplicate", None
         record = Record.from_dict(orjson.loads(seen.line)) if self.evaluation or self.near else None
-        hit = self.evaluation.hit(record) if self.evaluation and record else None
+        marks: Marks | None = seen.marks
+        hit = marks.hit if marks else self.evaluation.hit(record) if self.evaluation and record else None
         if hit is not None:
             return "in an evaluation file", hit
         if self.near is not None and record is not None:
-            if self.near.seen(record):
+            if self.near.seen(record, marks.sketch if marks else b""):
                 return "near duplicate", None
             self.near.add(record)
         if self.mix.dedup != "none":
             self.digests.add(seen.digest)
         return "", None
+
+    def marker(self) -> Marker | None:
+        """What finds the marks of records on other machines; None when there is nothing to be found."""
+        if self.evaluation is None and self.near is None:
+            return None
+        files = tuple(self.evaluation.files) if self.evaluation else ()
+        return Marker(self.near is not None, files, self.evaluation_digests, str(Path.cwd()))
 
     def remember(self, lines: Iterable[bytes]) -> None:
         """Count lines of an earlier build as taken."""
@@ -96,6 +136,8 @@ def take(
     part = Part(name, pool.source)
     cleaner = cleaner_of(mix, pool.source)
     what: dict[str, Any] = {"where": tuple(mix.sources[name].where), "as_record": True, "clean": cleaner}
+    if pool.engine is not local:  # here it is quicker to look at those alone that are no duplicates
+        what["mark"] = memory.marker()
     nothing = Cleaner(drop_empty=False, licence=cleaner.licence)
     drops = bool(what["where"]) or cleaner != nothing or mix.dedup != "none" or memory.evaluation is not None
 

@@ -152,7 +152,8 @@ class _Build:
         mix = self.mix
         built: list[Built] = []
         evaluation = Contamination(mix.decontaminate) if mix.decontaminate else None
-        self.memory, self.unseen = Memory(mix, evaluation), []  # type: ignore[var-annotated]
+        digests = tuple(file["sha256"] for file in self.inputs.evaluation)
+        self.memory, self.unseen = Memory(mix, evaluation, digests), []  # type: ignore[var-annotated]
         self.tally = Tally(self.on_error)
         wanted = mix.wanted()
         with ExitStack() as stack:

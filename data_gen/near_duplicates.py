@@ -7,6 +7,7 @@ out by mistake.
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 from data_gen.records import DataError, Record
@@ -21,29 +22,32 @@ class NearDuplicates:
     """Remembers records; `seen(record)` is whether one of them is nearly the same."""
 
     def __init__(self, threshold: float = 0.8) -> None:
-        rensa = _rensa()
         self.threshold = threshold
-        self._minhash = rensa.RMinHash
-        self._lsh = rensa.RMinHashLSH(threshold=threshold, num_perm=BANDS * ROWS_A_BAND, num_bands=BANDS)
+        self._lsh = _rensa().RMinHashLSH(threshold=threshold, num_perm=BANDS * ROWS_A_BAND, num_bands=BANDS)
         self._texts: list[str] = []
         self._last: tuple[str, Any] | None = None
 
-    def seen(self, record: Record) -> bool:
-        """Whether a record that was added is as close as the threshold. Changes nothing."""
+    def seen(self, record: Record, sketch: bytes = b"") -> bool:
+        """Whether a record that was added is as close as the threshold. Changes nothing.
+
+        `sketch` is `sketch_of` the record, where that was made already.
+        """
         text = squeezed(record)
+        minhash = pickle.loads(sketch) if sketch else _minhash(text)
+        self._last = (text, minhash)
+        near = self._lsh.query(minhash)
+        if not near:
+            return False
         grams = grams_of(text)
-        sketch = self._minhash(num_perm=BANDS * ROWS_A_BAND, seed=SEED)
-        sketch.update(sorted(grams))
-        self._last = (text, sketch)
-        return any(self._close(grams, self._texts[key]) for key in self._lsh.query(sketch))
+        return any(self._close(grams, self._texts[key]) for key in near)
 
     def add(self, record: Record) -> None:
         """Remember a record."""
-        if self._last is None or self._last[0] != squeezed(record):
-            self.seen(record)
-        assert self._last is not None
+        text = squeezed(record)
+        if self._last is None or self._last[0] != text:
+            self._last = (text, _minhash(text))
         self._lsh.insert(len(self._texts), self._last[1])
-        self._texts.append(self._last[0])
+        self._texts.append(text)
 
     def _close(self, grams: set[str], other: str) -> bool:
         # No text that is much shorter or longer can be close: its grams are too few or too many.
@@ -52,6 +56,17 @@ class NearDuplicates:
             return False
         both = len(grams & others)
         return both >= self.threshold * (len(grams) + len(others) - both)
+
+
+def sketch_of(record: Record) -> bytes:
+    """What costs most: the MinHash of a record, as bytes that can be sent to where records are compared."""
+    return pickle.dumps(_minhash(squeezed(record)))
+
+
+def _minhash(text: str) -> Any:
+    minhash = _rensa().RMinHash(num_perm=BANDS * ROWS_A_BAND, seed=SEED)
+    minhash.update(sorted(grams_of(text)))
+    return minhash
 
 
 def squeezed(record: Record) -> str:

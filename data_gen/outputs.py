@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_gen.records import DataError
+from data_gen.errors import DataError
 
 
 def check_output(out: Path, force: bool) -> None:

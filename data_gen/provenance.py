@@ -11,6 +11,7 @@ import orjson
 
 from data_gen.formats import PACKED
 from data_gen.records import DataError
+from data_gen.registry import inside, load_registry
 from data_gen.rows import open_bytes
 from data_gen.source_yaml import Source, SourceFile
 
@@ -37,6 +38,30 @@ def effective_licence(sources: dict[str, Source]) -> dict[str, Any]:
         "unclear": unclear,
         "parts": {name: licence.spdx for name, licence in terms.items()},
     }
+
+
+def overlaps(sources: dict[str, Source]) -> dict[str, Any]:
+    """Which parts of a mix are inside of other parts, and what models are scored on is inside of which."""
+    known = load_registry()
+    parts = {source.id: name for name, source in sources.items()}
+    twice: list[list[str]] = []
+    scored: dict[str, list[str]] = {}
+    for name, source in sources.items():
+        others, tests = inside(source, known)
+        twice += [[name, parts[other]] for other in others if other in parts]
+        scored |= {name: tests} if tests else {}
+    return {"contained": twice, "scored_on": scored}
+
+
+def overlap_lines(found: dict[str, Any]) -> list[str]:
+    """What `overlaps` found, in sentences."""
+    return [
+        *(f"{part} is inside of {whole}: its rows come up twice" for whole, part in found["contained"]),
+        *(
+            f"{name} holds what models are scored on ({', '.join(tests)}): do not score on these what is trained on it"
+            for name, tests in found["scored_on"].items()
+        ),
+    ]
 
 
 def licence_notice(path: Path) -> str:

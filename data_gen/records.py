@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
+from data_gen.errors import DataError
 
-class DataError(ValueError):
-    """A sentence for the user: which file, line or name is wrong and the way out. The command exits with 2."""
+__all__ = ["DataError", "Record", "content_id", "iter_rows", "read_records", "write_records"]
 
 
 @dataclass(slots=True)

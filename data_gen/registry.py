@@ -12,7 +12,7 @@ of the archive they come in, too; a missing file's error says what to fetch and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain, count, islice
 from pathlib import Path
@@ -55,6 +55,12 @@ def load_registry() -> dict[str, Source]:
             mine[source.id] = source
         found |= mine
     return found
+
+
+def inside(source: Source, known: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What a source contains: those of the `known` sources, and the sets that models are scored on."""
+    ids = set(known)
+    return [name for name in source.contains if name in ids], [name for name in source.contains if name not in ids]
 
 
 def get_source(id_or_path: str, columns: Mapping[str, str] | None = None, path: str = "") -> Source:

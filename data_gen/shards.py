@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,6 +27,8 @@ from data_gen.where import Where, parse_all
 Measure = Callable[[Record], int]
 Clean = Callable[[Record], tuple[Record, str]]
 """A record as it is to be, and why it is left out ("": it is not)"""
+Mark = Callable[[Record], Any]
+"""What will be asked about a record when it is compared with others, and takes long to find out"""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Task:
     measure: Measure | None = None
     stratum: str = ""
     clean: Clean | None = None
+    mark: Mark | None = None
     looked: Looked | None = None
     """Counts here; for a source without an end, which is left before its `Looked` comes"""
 
@@ -99,6 +102,8 @@ class Seen(NamedTuple):
     """Of what a record says"""
     size: int = 0
     stratum: str | None = None
+    marks: Any = None
+    """What `mark` says of the record"""
 
 
 @dataclass
@@ -159,7 +164,8 @@ def _seen(task: Task, row: RawRow, record: Record | None) -> Seen:
         line = orjson.dumps(record) if task.as_record else raw
     size = task.measure(record) if task.measure is not None and record is not None else 0
     digest = content_id(record) if task.clean is not None and record is not None else ""
-    return Seen(row.number, line, digest, size, field_of(row.value, task.stratum) if task.stratum else None)
+    stratum = field_of(row.value, task.stratum) if task.stratum else None
+    return Seen(row.number, line, digest, size, stratum, task.mark(record) if task.mark and record else None)
 
 
 def rows_of(shard: Shard, numbers: Sequence[int] | None, tally: Tally) -> Iterator[RawRow]:

@@ -73,7 +73,7 @@ class Source:
     """Rows are made on the spot by the module `data_gen.<id>`"""
     language: str = "zh"
     contains: list[str] = field(default_factory=list)
-    """Sets that models are scored on and that are in here: keep it out of training, or decontaminate"""
+    """What else is in here: other sources, by their ids, and sets that models are scored on"""
     citation: str = ""
     verified: bool = False
     """Whether the facts here were read in the source's own files or pages"""

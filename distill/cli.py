@@ -7,7 +7,6 @@ sentence and exit code 2; anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import sys
@@ -61,6 +60,8 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
+        import difflib  # here: most commands are spelt right
+
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else "see 'distill --help'"
         return _fail(f"unknown verb {verb!r}; {hint}")

@@ -25,6 +25,14 @@ class Site:
         """Wrong ones, for what is broken on its way"""
         self.asked: list[tuple[str, str, str]] = []
         """(method, path, Range)"""
+        self.refused: tuple[int, str] | None = None
+        """Status and code of every answer, whatever is asked for"""
+        self.elsewhere = ""
+        """Another host that holds the files, as the store behind the hub does; the hub leads there"""
+        self.tokens: list[str] = []
+        """What every request had as its Authorization"""
+        self.shifted = 0
+        """So many bytes too late begins the part that it sends when it is asked for one"""
         self.break_after: int | None = None
         """The next GET breaks off after so many bytes"""
         self.url = ""
@@ -45,6 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         site, path, span = self.site, self.path, self.headers.get("Range", "")
         site.asked.append((self.command, path, span))
+        site.tokens.append(self.headers.get("Authorization", ""))
+        if site.refused:
+            return self._refuse(*site.refused)
         hub = re.match(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if hub and hub[1] in site.gated:
             return self._refuse(401, "GatedRepo")
@@ -55,6 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
         content = site.files[path]
         etag = site.etags.get(path) or hashlib.sha256(content).hexdigest()
         start = int(span[6:-1]) if span and self.headers.get("If-Range", f'"{etag}"') == f'"{etag}"' else 0
+        if site.elsewhere and hub:
+            linked = {"X-Linked-Size": str(len(content)), "X-Linked-Etag": f'"{etag}"', "X-Repo-Commit": COMMIT}
+            return self._refuse(302, "", {"Location": f"{site.elsewhere}{path}", **linked})
+        start += site.shifted if start else 0
         if span and start >= len(content):
             return self._refuse(416, "", {"Content-Range": f"bytes */{len(content)}"})
         self.send_response(206 if start else 200)

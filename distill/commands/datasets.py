@@ -81,7 +81,7 @@ def show(argv: list[str]) -> int:
     """Tell all about a source: files, addresses, form, licence."""
     from dataclasses import asdict
 
-    from data_gen.registry import how_to_get, load_registry, locate
+    from data_gen.registry import how_to_get, inside, load_registry, locate
 
     parser = arguments("show", show.__doc__, "--data-dir", "--json")
     parser.add_argument("id", metavar="ID")
@@ -94,6 +94,7 @@ def show(argv: list[str]) -> int:
         return print_json(asdict(source))
     print(f"{source.id}: {source.title}\n{source.about}".rstrip())
     licence = source.licence
+    others, tests = inside(source, known)
     rows = {
         "rows": f"{source.rows:,}" if source.rows else "",
         "licence": licence.spdx + (f" ({licence.note})" if licence.note else ""),
@@ -103,7 +104,8 @@ def show(argv: list[str]) -> int:
         "converter": source.converter,
         "columns": ", ".join(f"{to}={name}" for to, name in source.columns.items()),
         "language": source.language,
-        "contains": ", ".join(source.contains) + " (keep out of training, or decontaminate)" * bool(source.contains),
+        "contains": ", ".join(others),
+        "scored on": ", ".join(tests) + " (keep out of training, or decontaminate)" * bool(tests),
         "verified": ("yes" if source.verified else "no")
         + (f", but not: {source.unverified}" * bool(source.unverified)),
         "described": source.yaml,
@@ -111,8 +113,8 @@ def show(argv: list[str]) -> int:
     print("\n".join(f"  {name:<10} {value}" for name, value in rows.items() if value))
     for file in source.files:
         count = f"{file.rows:,} rows" if file.rows else f"about {file.rows_about:,} rows" if file.rows_about else ""
-        inside = f" in {file.archive}" if file.archive else ""
-        print(f"  {'file':<10} {file.name}{inside}  {count}")
+        packed = f" in {file.archive}" if file.archive else ""
+        print(f"  {'file':<10} {file.name}{packed}  {count}")
         try:
             path = locate(source, file, args.data_dir)
             print(f"{'':13}{'here' if path.is_file() else 'missing'}: {path}")

@@ -18,7 +18,7 @@ from distill.commands.tables import print_json, print_stats
 def check(argv: list[str]) -> int:
     """Check a source's files: there, the right bytes, the right number of rows, every row converts."""
     from data_gen.progress import Progress
-    from data_gen.registry import get_source
+    from data_gen.registry import get_source, inside, load_registry
 
     parser = arguments("check", check.__doc__, "--data-dir", "--columns")
     parser.add_argument("id", metavar="ID_OR_PATH")
@@ -39,10 +39,8 @@ def check(argv: list[str]) -> int:
     if source.total_rows is not None and whole != source.total_rows and not wrong:
         wrong = 1
         print(f"wrong {source.id}: {whole:,} rows in all files, expected {source.total_rows:,}")
-    if source.contains:
-        print(
-            f"holds what models are scored on: {', '.join(source.contains)}; keep it out of training or decontaminate"
-        )
+    if tests := inside(source, load_registry())[1]:
+        print(f"holds what models are scored on: {', '.join(tests)}; keep it out of training or decontaminate")
     return 1 if wrong else 0
 
 

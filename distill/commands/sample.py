@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data_gen.records import DataError
-from distill.commands.arguments import Arguments
+from data_gen.errors import DataError
+
+if TYPE_CHECKING:
+    from data_gen.sampling import Summary
+    from distill.commands.arguments import Arguments
 
 DESCRIPTION = "Draw rows of sources or files, seeded; or build a mix of several."
 EPILOG = """\
@@ -22,12 +26,16 @@ examples:
   distill sample ./all.jsonl --heldout 0.1 --heldout-out valid.jsonl -o train.jsonl
   distill sample --mix demo -o demo.jsonl
 """
-MIX_OPTIONS = {"mix", "out", "seed", "data_dir", "force", "allow_fewer", "on_error", "engine", "parts", "config"}
+MIX_OPTIONS = {"mix", "out", "seed", "data_dir", "force", "allow_fewer", "on_error", "engine", "parts", "config"} | {
+    "manifest"  # a mix has one in any case
+}
 """What a mix takes; the rest is said in its recipe"""
 
 
 def main(argv: list[str]) -> int:
     """Sample or mix; 0 when done."""
+    if (plain := _plain(argv)) and _quick(*plain):
+        return 0
     args = _parser().parse(argv)
     if not args.out:
         raise DataError("-o is needed: the JSONL file to write")
@@ -38,7 +46,42 @@ def main(argv: list[str]) -> int:
     return _sample(args)
 
 
+_PLAIN = {"-o": "out", "--out": "out", "--rows": "rows", "--seed": "seed"}
+
+
+def _plain(argv: list[str]) -> tuple[str, str, int, int, bool] | None:
+    """Path, output, rows, seed and force of the plainest call, `PATH --rows N -o OUT`; None for any other.
+
+    It is looked at here because the parser of all options takes longer to make than such a sample's index to read.
+    """
+    said: dict[str, str] = {}
+    words = iter(argv)
+    for word in words:
+        name = _PLAIN.get(word) or ("force" if word == "--force" else "path")
+        value = next(words, "-") if word in _PLAIN else word
+        if name in said or (name != "force" and value.startswith("-")):
+            return None
+        said[name] = value
+    numbers = said.get("rows", ""), said.get("seed", "0")
+    if not {"path", "out"} <= said.keys() or not all(text.isascii() and text.isdigit() for text in numbers):
+        return None
+    return said["path"], said["out"], int(numbers[0]), int(numbers[1]), "force" in said
+
+
+def _quick(path: str, out: str, rows: int, seed: int, force: bool) -> bool:
+    """Whether this was a plain sample, which is done then."""
+    from data_gen.quick import quick_sample
+
+    count = quick_sample(path, out, rows, seed, force)
+    if count is None:
+        return False
+    print(f"{out}: {rows:,} rows, copied as they are\n  {Path(path).name}: {rows:,} of {count:,} rows")
+    return True
+
+
 def _parser() -> Arguments:
+    from distill.commands.arguments import Arguments
+
     parser = Arguments("sample", DESCRIPTION, config=True, epilog=EPILOG)
     add = parser.add_argument
     add("inputs", nargs="*", metavar="SOURCE_OR_PATH", help="ids of the registry, files, folders or patterns of files")
@@ -65,6 +108,7 @@ def _parser() -> Arguments:
     add("--data-dir", metavar="DIR", help="where raw files lie: DIR/<source>/<file> (./data, then $MINITUO_DATA)")
     add("--allow-fewer", action="store_true", help="take what there is when there are fewer rows")
     add("--on-error", choices=("stop", "skip"), default="stop", help="what to do at an unreadable row")
+    add("--manifest", action="store_true", help="also write OUT.manifest.json: files, licences, seed, as of a mix")
     add("--force", action="store_true", help="replace files that exist")
     add("--engine", choices=("local", "ray"), default="local", help="ray: read, convert and clean on a Ray cluster")
     add("--parts", metavar="DIR", help="with --mix: also each source's rows in a file of their own, under its own name")
@@ -84,16 +128,12 @@ def parse_columns(text: str | dict[str, str] | None) -> dict[str, str] | None:
 def _sample(args: Any) -> int:
     if args.parts:
         raise DataError("--parts goes with --mix")
-    if _is_plain(args):
-        from data_gen.quick import quick_sample
-
-        count = quick_sample(args.inputs[0], args.out, args.rows, args.seed or 0, args.force)
-        if count is not None:
-            print(f"{args.out}: {args.rows:,} rows, copied as they are")
-            print(f"  {Path(args.inputs[0]).name}: {args.rows:,} of {count:,} rows")
-            return 0
+    from data_gen.sample_manifest import SampleManifest
     from data_gen.sampling import sample_rows
 
+    said = {name: value for name, value in _said(args).items() if name not in {"out", "force", "config", "manifest"}}
+    options = {"columns": parse_columns(args.columns), "data_dir": args.data_dir, "force": args.force}
+    manifest = SampleManifest(args.inputs, Path(args.out), said, **options) if args.manifest else None
     summary = sample_rows(
         args.inputs,
         args.out,
@@ -105,15 +145,23 @@ def _sample(args: Any) -> int:
         heldout=args.heldout,
         heldout_out=args.heldout_out,
         allow_fewer=args.allow_fewer,
-        force=args.force,
-        columns=parse_columns(args.columns),
-        data_dir=args.data_dir,
         on_error=args.on_error,
         by=args.by,
         shares=args.shares,
+        **options,
         **_budget(args),
         **_engine(args),
     )
+    _tell(args, summary)
+    if manifest:
+        print(f"manifest: {manifest.write(summary, Path(args.heldout_out) if args.heldout_out else None)}")
+    return 0
+
+
+def _tell(args: Any, summary: Summary) -> None:
+    """Print what became of the rows, and under which licences they stand where the registry knows."""
+    from data_gen.provenance import effective_licence
+
     how = "as records" if summary.as_records else "copied as they are"
     print(f"{args.out}: {summary.rows:,} rows, {how}")
     if args.heldout_out:
@@ -123,15 +171,14 @@ def _sample(args: Any) -> int:
         print(f"  {taken.source.id}: {taken.taken:,} of {taken.rows_in:,} rows{left}")
     if summary.tally.total:
         print(summary.tally.report(), file=sys.stderr)
-    return 0
+    if known := {taken.source.id: taken.source for taken in summary.taken if taken.source.yaml}:
+        print(f"licence: {effective_licence(known)['summary']}")
 
 
-def _is_plain(args: Any) -> bool:
-    """Whether nothing is asked for but a number of rows of one input."""
-    said = {name: value for name, value in vars(args).items() if value != _parser().get_default(name)}
-    return (
-        len(args.inputs) == 1 and "rows" in said and said.keys() <= {"inputs", "out", "rows", "seed", "force", "config"}
-    )
+def _said(args: Any) -> dict[str, Any]:
+    """The options that differ from their defaults."""
+    defaults = vars(_parser().parse_args([]))
+    return {name: value for name, value in vars(args).items() if value != defaults[name]}
 
 
 def _budget(args: Any) -> dict[str, Any]:
@@ -157,7 +204,9 @@ class TokenCount:
     def __init__(self, tokenizer: str) -> None:
         from students.tokenizers import load_tokenizer
 
-        self.name, self._tokenizer = tokenizer, load_tokenizer(tokenizer)
+        # A worker has a folder of its own, so a relative path would lead elsewhere there.
+        self.name = str(Path(tokenizer).absolute()) if Path(tokenizer).is_dir() else tokenizer
+        self._tokenizer = load_tokenizer(tokenizer)
 
     def __call__(self, record: Any) -> int:
         from data_gen.shards import texts_of
@@ -166,7 +215,13 @@ class TokenCount:
         return sum(map(len, self._tokenizer(texts, add_special_tokens=False)["input_ids"])) if texts else 0
 
     def __reduce__(self) -> Any:
-        return TokenCount, (self.name,)
+        return _token_count, (self.name,)
+
+
+@lru_cache(maxsize=1)
+def _token_count(name: str) -> TokenCount:
+    """One for all tasks of a worker."""
+    return TokenCount(name)
 
 
 def _engine(args: Any) -> dict[str, Any]:
@@ -179,12 +234,12 @@ def _engine(args: Any) -> dict[str, Any]:
 
 def _mix(args: Any) -> int:
     from data_gen.mixes import build_mix, manifest_path
+    from data_gen.provenance import overlap_lines
 
     if args.inputs:
         raise DataError(f"--mix says in its recipe what to take; {args.inputs[0]!r} cannot be added to it")
-    defaults = vars(_parser().parse_args([]))
-    for name, value in vars(args).items():
-        if name not in MIX_OPTIONS and value != defaults[name]:
+    for name in _said(args):
+        if name not in MIX_OPTIONS:
             raise DataError(f"--{name.replace('_', '-')} is said in a mix's recipe, not beside --mix")
     manifest = build_mix(
         args.mix,
@@ -208,6 +263,8 @@ def _mix(args: Any) -> int:
         print(f"{held['file']}: {held['rows']:,} rows held out")
     if found := manifest.get("decontamination"):
         print(f"{found['report']}: {found['removed']:,} rows that share text with evaluation items")
+    for line in overlap_lines(manifest["overlaps"]):
+        print(f"note: {line}")
     print(f"licence: {manifest['licence']['summary']}")
     print(f"manifest: {manifest_path(Path(args.out))}")
     return 0

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from data_gen.provenance import licence_notice
+from data_gen.records import Record
+from distill.cli import main
+from distill.commands.sample import TokenCount
+from students.tokenizers import load_tokenizer
 from tests.raw_files import write_raw
+from tests.tiny import byte_level_bpe, sentencepiece_like, wordpiece
 
 
 @pytest.fixture
@@ -85,6 +94,81 @@ def test_strata_budgets_folders_and_parts(folder: Path) -> None:
     assert len(json.loads((folder / "parts" / "three.json").read_text(encoding="utf-8"))) == 3
 
 
+@pytest.mark.parametrize("family", [wordpiece, byte_level_bpe, sentencepiece_like])
+def test_a_budget_of_tokens(
+    folder: Path, family: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many rows as fit, by the tokenizer's own count; a smaller budget gives a part of a larger one's rows."""
+    monkeypatch.chdir(folder)
+    tokenizer = load_tokenizer(family("tok"))
+    wanted = ["sample", "./in.jsonl", "--tokenizer", "tok", "--seed", "3", "--force", "-o", "out.jsonl", "--tokens"]
+    found = []
+    for budget in (200, 400):
+        assert main([*wanted, str(budget)]) == 0
+        rows = lines(Path("out.jsonl"))
+        counts = [len(tokenizer.tokenize(row["instruction"]) + tokenizer.tokenize(row["output"])) for row in rows]
+        assert budget - 20 < sum(counts) <= budget
+        found.append({row["instruction"] for row in rows})
+    assert found[0] < found[1]
+    capsys.readouterr()
+    for few, sentence in (("3", "first row drawn from in.jsonl exceeds 3 tokens"), ("9999", "tokens to draw from")):
+        assert main([*wanted, few]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main([*wanted, "9999", "--allow-fewer"]) == 0
+    assert len(lines(Path("out.jsonl"))) == 100
+    there = pickle.dumps(TokenCount("tok"))
+    monkeypatch.chdir("/")  # as a worker of a cluster, which has a folder of its own
+    assert pickle.loads(there)(Record(rows[0]["instruction"], output=rows[0]["output"])) == counts[0]
+    assert main([*wanted[:3], "none", *wanted[4:], "5"]) == 2
+    assert "no tokenizer folder none" in capsys.readouterr().err
+
+
+def test_a_sample_may_have_a_manifest(folder: Path) -> None:
+    """It says what a mix's says, so cards, and the notice before training, are made of it."""
+    write_raw(folder / "data", "alpaca-zh", rows=30)
+    argv = ("alpaca-zh", "./in.jsonl", "./in.jsonl", "--rows", "30", "--seed", "7", "--manifest")
+    said = run(folder, "sample", *argv, "--heldout", "0.2", "--heldout-out", "held.jsonl", "-o", "out.jsonl")
+    assert "licence: non-commercial use only, because of alpaca-zh (parts: CC-BY-NC-4.0)" in said
+    assert "manifest: out.manifest.json" in said
+    manifest = json.loads((folder / "out.manifest.json").read_text())
+    assert (manifest["seed"], manifest["rows"], manifest["heldout"]["rows"]) == (7, 24, 6)
+    assert [(part["id"], part["taken"]) for part in manifest["sources"]] == [
+        ("alpaca-zh", 10),
+        ("in.jsonl", 10),
+        ("in.jsonl", 10),
+    ]
+    for name in ("out.jsonl", "in.jsonl"):
+        files = [manifest["output"], *(file for part in manifest["sources"] for file in part["files"])]
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        assert {file["sha256"] for file in files if file["file"] == name} == {digest}
+    assert manifest["licence"]["noncommercial"] == ["alpaca-zh"]
+    assert licence_notice(folder / "out.jsonl").startswith("out.jsonl: non-commercial use only")
+    page = run(folder, "datasets", "card", "out.manifest.json")
+    assert "| alpaca-zh | Alpaca in Chinese, answered by GPT-4 | 10 | CC-BY-NC-4.0" in page
+    again = run(folder, "sample", "./in.jsonl", "--rows", "3", "--manifest", "-o", "out.jsonl", code=2)
+    assert "out.manifest.json exists already" in again
+    run(folder, "sample", "./in.jsonl", "--rows", "3", "--manifest", "--force", "-o", "out.jsonl")
+    assert json.loads((folder / "out.manifest.json").read_text())["rows"] == 3
+    run(folder, "sample", "./in.jsonl", "--rows", "101", "--manifest", "-o", "more.jsonl", code=2)
+    assert not list(folder.glob("more*"))
+
+
+def test_a_plain_call_is_a_plain_call_however_it_is_written(folder: Path) -> None:
+    forms = (
+        ("--rows", "9", "--seed", "4", "-o"),
+        ("--rows=9", "--seed=4", "-o"),
+        ("--seed", "4", "--force", "--rows", "9", "--out"),
+    )
+    found = set()
+    for form in forms:
+        assert run(folder, "sample", "./in.jsonl", *form, "out.jsonl").startswith("out.jsonl: 9 rows, copied")
+        found.add((folder / "out.jsonl").read_bytes())
+        (folder / "out.jsonl").unlink()
+    assert len(found) == 1
+    for argv in (("--rows", "9"), ("--rows", "-o", "x.jsonl"), ("--rows", "9", "-o"), ("--rows", "9", "-o", "--force")):
+        run(folder, "sample", "./in.jsonl", *argv, code=2)
+
+
 def test_options_from_a_file(folder: Path) -> None:
     (folder / "sample.yaml").write_text("inputs: [./in.jsonl]\nrows: 7\nwhere: star>=3\nout: out.jsonl\n")
     run(folder, "sample", "--config", "sample.yaml", "--rows", "5")
@@ -104,6 +188,16 @@ def test_mix_twice_then_card(folder: Path) -> None:
     assert "up to date" in run(folder, "sample", "--mix", "demo", "-o", "demo.jsonl")
     assert "# demo" in run(folder, "datasets", "card", "demo.manifest.json")
     assert "wrote card.md" in run(folder, "datasets", "card", "mini_luotuo", "-o", "card.md")
+
+
+@pytest.mark.parametrize("packed", [(), ("--zip",)])
+def test_the_benchmark_of_the_largest_mix_in_small(packed: tuple[str, ...]) -> None:
+    """Files of the raw forms of mini_luotuo's five sources; every build has the rows it should have."""
+    script = Path(__file__).parents[2] / "benchmarks/bench_mix.py"
+    argv = [sys.executable, str(script), "--rows-share", "0.001", *packed]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
+    assert [line[:16].strip() for line in said[1:]] == ["from nothing", "nothing changed", "webtext changed"]
+    assert all(line.endswith(" 691 rows") for line in said[1:])
 
 
 def test_a_folder_of_data_from_the_environment(folder: Path) -> None:

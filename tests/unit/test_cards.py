@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,7 +33,8 @@ def test_a_source_has_a_card(name: str) -> None:
     assert ("Non-commercial" in text) == source.licence.noncommercial
     assert all(file.name in text for file in source.files)
     free = source.licence.spdx.startswith("LicenseRef")
-    assert front_matter(text)["license"] == ("other" if free else source.licence.spdx.lower())
+    assert front_matter(text)["license"] == ("other" if free else source.licence.spdx.lower().removesuffix("-only"))
+    assert ("\n## Contains\n" in text) == bool(source.contains)
 
 
 @pytest.mark.parametrize("name", mix_names())
@@ -48,6 +50,36 @@ def test_the_card_of_mini_luotuo_says_what_may_not_be_sold() -> None:
     assert "non-commercial use only, because of luotuo, alpaca-zh" in text
     assert front_matter(text)["license"] == "other"
     assert front_matter(text)["size_categories"] == ["100K<n<1M"]
+
+
+def test_what_is_inside_of_what_is_said() -> None:
+    assert "Other sources of the registry are inside of it: coig, coig-dialogs.\n" in card("panda-coig")
+    assert "scored on" not in card("panda-coig")
+    text = card("pclue")
+    assert "**It holds what models are scored on: c3, cmrc2018, ocnli," in text
+    assert "Other sources" not in text
+    recipe = {"name": "all", "sources": {"panda-coig": 10, "pclue": 10, "coig": 10, "luotuo": 10}}
+    Path("all.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    text = card("all.yaml")
+    assert "- coig is inside of panda-coig: its rows come up twice.\n" in text
+    assert "- pclue holds what models are scored on (c3, cmrc2018, " in text
+    assert text.split("---\n")[2].count("\n- ") == 2  # coig-dialogs and luotuo-alpaca are no parts of this mix
+
+
+def test_a_built_mix_says_what_is_inside_of_what() -> None:
+    Path("sources").mkdir()
+    for name, contains in (("whole", ["half", "c3"]), ("half", [])):
+        Path(f"{name}.jsonl").write_bytes(b'{"instruction": "q", "output": "a"}\n')
+        said: dict[str, Any] = {"id": name, "title": name, "contains": contains, "licence": {"spdx": "MIT"}}
+        said["files"] = [{"path": f"{name}.jsonl"}]
+        Path(f"sources/{name}.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    recipe = {"name": "both", "sources": {"half": "all", "whole": "all"}, "dedup": "none"}
+    Path("both.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    manifest = build_mix("both.yaml", "both.jsonl")
+    assert manifest["overlaps"] == {"contained": [["whole", "half"]], "scored_on": {"whole": ["c3"]}}
+    assert "- half is inside of whole: its rows come up twice.\n" in card("both.manifest.json")
+    assert "- whole holds what models are scored on (c3)" in card("both.manifest.json")
+    assert "scored on" not in card("half")
 
 
 def test_the_card_of_a_built_mix_has_its_digests() -> None:

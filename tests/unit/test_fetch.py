@@ -105,6 +105,21 @@ def test_servers_that_refuse_or_are_not_there(site: Site) -> None:
         fetch(source)
 
 
+def test_a_server_that_sends_another_part_is_not_believed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "TRIES", 1)
+    source = of_the_web(site)
+    part = Path("data/mine/sub/a.jsonl.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT[:1000])
+    part.with_name(part.name + ".tag").write_text(f'"{hashlib.sha256(CONTENT).hexdigest()}"')
+    site.shifted = 7
+    with pytest.raises(DataError, match=r"sends another part of the file than was asked for; run it again"):
+        fetch(source)
+    site.shifted = 0
+    fetch(source)
+    assert Path("data/mine/sub/a.jsonl").read_bytes() == CONTENT
+
+
 def test_a_full_disk_is_foreseen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(DataError, match=r"needs 180,000 bytes, 10 are free"):
@@ -123,11 +138,11 @@ def test_what_only_a_person_can_fetch_is_told(tmp_path: Path) -> None:
         fetch(get_source("./other.jsonl"))
 
 
-def run(site: Site, *argv: str, code: int = 0) -> str:
+def run(site: Site, *argv: str, code: int = 0, **more: str) -> str:
     """Output and errors of `distill datasets`, whose hub is the site."""
     nowhere = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}  # a test asks nobody but the site
     hub = {"HF_ENDPOINT": site.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}
-    env = {**os.environ, **hub, **nowhere}
+    env = {**os.environ, **hub, **nowhere, **more}
     argv = (sys.executable, "-m", "distill", "datasets", *argv)
     done = subprocess.run(argv, env=env, capture_output=True, text=True, encoding="utf-8", timeout=120)
     assert done.returncode == code, done.stderr
@@ -200,6 +215,48 @@ def test_the_hub_refuses(site: Site, tmp_path: Path) -> None:
     site.etags[path] = "0" * 64
     assert "is not what the hub says" in run(site, "fetch", "alpaca-zh", code=2)
     assert not Path("data/alpaca-zh", name).exists()
+
+
+def test_a_token_stays_with_the_hub(site: Site) -> None:
+    """The bytes come from a store of another name, to which the hub leads: the user's token is not sent there."""
+    source = load_registry()["alpaca-zh"]
+    path = f"/datasets/{source.hub}/resolve/{source.revision}/{source.files[0].name}"
+    site.files[path] = CONTENT
+    with serve() as store:
+        store.files[path], site.elsewhere = CONTENT, store.url
+        part = Path("data/alpaca-zh") / f"{source.files[0].name}.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(CONTENT[:1000])
+        part.with_name(part.name + ".tag").write_text(hashlib.sha256(CONTENT).hexdigest())
+        assert "as the hub says" in run(site, "fetch", "alpaca-zh", HF_TOKEN="hf_secret")
+    assert site.tokens == ["Bearer hf_secret"]
+    assert store.tokens == [""]
+    assert store.asked == [("GET", path, "bytes=1000-")]
+    assert part.with_suffix("").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "sentence"),
+    [
+        (403, "GatedRepo", "is open to those who accepted its terms: do that on https://huggingface.co"),
+        (403, "", r"the hub refuses shibing624/alpaca-zh \(.*403.*hf auth login"),
+        (401, "", r"the hub refuses shibing624/alpaca-zh \(.*401.*hf auth login"),
+        (404, "RevisionNotFound", "shibing624/alpaca-zh has no alpaca_gpt4_data_zh.json at revision f39db01"),
+        (503, "", r"could not fetch from https://huggingface.co/.*503.*run it again to go on"),
+    ],
+)
+def test_what_the_hub_says_no_with(site: Site, code: int, why: str, sentence: str) -> None:
+    site.refused = (code, why)
+    said = run(site, "fetch", "alpaca-zh", code=2, HF_TOKEN="hf_wrong")
+    assert re.search(sentence, said.strip().splitlines()[-1])
+    assert not list(Path("data").rglob("*.json"))
+
+
+def test_offline_means_offline(site: Site) -> None:
+    assert "HF_HUB_OFFLINE is set, so https://huggingface.co/" in run(
+        site, "fetch", "alpaca-zh", code=2, HF_HUB_OFFLINE="1"
+    )
+    assert not site.asked
 
 
 def test_a_mix_is_fetched_as_far_as_it_goes(site: Site, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_gen import near_duplicates
 from data_gen.cards import manifest_card
 from data_gen.cleaning import Cleaner
 from data_gen.contamination import Contamination, item_text, plain
@@ -217,6 +220,56 @@ def test_an_evaluation_file_without_questions() -> None:
     path = records("a.jsonl", Record("甲", output="乙"))
     with pytest.raises(DataError, match=r"decontaminate: no file none.csv"):
         build_mix(recipe({path: "all"}, decontaminate=["none.csv"]), "out.jsonl")
+
+
+def away(do: Any, tasks: Any) -> Iterator[Any]:
+    """An engine that, as a cluster does, sends work and what it gives as bytes."""
+    for task in tasks:
+        again, sent = pickle.loads(pickle.dumps((do, task)))
+        yield from pickle.loads(pickle.dumps(list(again(sent))))
+
+
+def test_what_costs_most_is_done_where_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sketches and evaluation items are the engine's work; the result is the same to the byte."""
+    pytest.importorskip("rensa")
+    rng = random.Random(3)
+    rows = [Record(changed(TEXT[70 * (i % 40) :][:200], i % 7, rng), output=f"答{i % 9}") for i in range(300)]
+    rows += [Record("问", output=f"前{TEXT[20:33]}后{i}") for i in range(20)] + rows[:30]
+    rng.shuffle(rows)
+    sources = {records("a.jsonl", *rows[:200]): {"rows": 60}, records("b.jsonl", *rows[200:]): "all"}
+    made = recipe(sources, dedup="near", decontaminate=[evaluation()], heldout=0.2)
+    here = build_mix(made, "here.jsonl")
+    inside: list[str] = []  # what the comparing process is asked to find out by itself
+    monkeypatch.setattr(Contamination, "hit", spied(Contamination.hit, inside, "hit"))
+    monkeypatch.setattr(near_duplicates, "_minhash", spied(near_duplicates._minhash, inside, "sketch"))
+
+    def apart(do: Any, tasks: Any) -> Iterator[Any]:
+        for found in away(do, tasks):
+            inside.clear()
+            yield found
+            assert not inside
+
+    there = build_mix(made, "there.jsonl", engine=apart)
+    assert [part["dropped"] for part in here["sources"]] == [part["dropped"] for part in there["sources"]]
+    assert {"duplicate", "near duplicate", "in an evaluation file"} <= set(there["sources"][1]["dropped"])
+    for name in (".jsonl", ".heldout.jsonl", ".decontamination.jsonl"):
+        assert Path(f"here{name}").read_bytes() == Path(f"there{name}").read_bytes()
+
+
+def spied(function: Any, calls: list[str], name: str) -> Any:
+    def spy(*args: Any) -> Any:
+        calls.append(name)
+        return function(*args)
+
+    return spy
+
+
+def test_a_worker_reads_an_evaluation_file_that_changed_again() -> None:
+    path = records("a.jsonl", Record("问", output=f"前{TEXT[20:33]}后"), Record("问", output="别的"))
+    made = recipe({path: "all"}, decontaminate=[evaluation()])
+    assert build_mix(made, "out.jsonl", engine=away)["rows"] == 1
+    Path("eval.jsonl").write_text('{"question": "别的题目"}\n')
+    assert build_mix(made, "out.jsonl", engine=away)["rows"] == 2
 
 
 def test_held_out_questions_stay_held_out() -> None:

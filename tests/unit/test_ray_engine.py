@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from data_gen import near_duplicates
+from data_gen.contamination import Contamination
 from data_gen.mixes import build_mix
 from data_gen.records import DataError
 from data_gen.sampling import sample_rows
@@ -94,6 +96,29 @@ def test_mixes_are_the_same(engine: Any) -> None:
     assert here["output"]["sha256"] == there["output"]["sha256"]
     assert [part["dropped"] for part in here["sources"]] == [part["dropped"] for part in there["sources"]]
     assert any(part["dropped"] for part in here["sources"])
+
+
+def test_comparing_is_the_same_and_its_costly_part_is_done_on_the_cluster(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near duplicates and evaluation items."""
+    texts = [f"第{n}{'甲乙丙丁戊己庚辛'[n % 8] * (n % 5 + 2)}個關於{n**9:020}的長長的問題" * 3 for n in range(60)]
+    for name, step in (("a", 1), ("b", 7)):
+        rows = [{"instruction": text, "output": "答" if n % step else "答。"} for n, text in enumerate(texts)]
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        Path(f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    Path("eval.jsonl").write_text(json.dumps({"question": f"{11**9:020}"}) + "\n", encoding="utf-8")
+    recipe = {"name": "mine", "sources": {"./a.jsonl": 50, "./b.jsonl": "all"}, "simplified": True, "dedup": "near"}
+    recipe |= {"decontaminate": ["eval.jsonl"], "near_threshold": 0.7}
+    Path("mix.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    here = build_mix("mix.yaml", "here.jsonl")
+    monkeypatch.setattr(Contamination, "hit", None)
+    monkeypatch.setattr(near_duplicates, "_minhash", None)
+    there = build_mix("mix.yaml", "there.jsonl", engine=engine)
+    assert here["output"]["sha256"] == there["output"]["sha256"]
+    assert [part["dropped"] for part in here["sources"]] == [part["dropped"] for part in there["sources"]]
+    assert {"duplicate", "near duplicate", "in an evaluation file"} <= set(there["sources"][1]["dropped"])
+    assert Path("here.decontamination.jsonl").read_bytes() == Path("there.decontamination.jsonl").read_bytes()
 
 
 def test_what_is_wrong_is_told_as_without_ray(engine: Any) -> None:

@@ -1,0 +1,83 @@
+"""The manifest of a sample, where one is asked for: in the form of a mix's, so that cards and training read it, too.
+
+A mix always has one. For a sample it is a choice, since the sha256 of a large file takes longer than drawing from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from data_gen.inputs import open_input
+from data_gen.mix_manifest import Inputs, inputs_of, manifest_path
+from data_gen.outputs import check_output
+from data_gen.provenance import effective_licence, file_digest, overlaps, stamp, versions
+from data_gen.registry import locate
+from data_gen.rows import line_writer
+from data_gen.sampling import Summary
+
+FORMAT = "sample 1"
+ABOUT = "Rows drawn by 'distill sample'."
+
+
+class SampleManifest:
+    """`manifest = SampleManifest(..)` before drawing, which refuses wrong inputs; `manifest.write(..)` after it."""
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        out: Path,
+        options: Mapping[str, Any],
+        *,
+        columns: Mapping[str, str] | None = None,
+        data_dir: str | None = None,
+        force: bool = False,
+    ) -> None:
+        check_output(manifest_path(out), force)
+        self.out, self.options = out, dict(options)
+        sources = [open_input(name, columns) for name in inputs]
+        files = {
+            str(n): [(file, locate(source, file, data_dir)) for file in source.files]
+            for n, source in enumerate(sources)
+        }
+        self.inputs: Inputs = inputs_of(files, [], None)
+
+    def write(self, summary: Summary, heldout: Path | None) -> Path:
+        """Write it beside the sample; its path."""
+        sources = {taken.source.id: taken.source for taken in summary.taken}
+        found = {
+            "format": FORMAT,
+            "name": self.out.stem,
+            "about": ABOUT,
+            "seed": self.options.get("seed", 0),
+            "recipe": self.options,
+            "rows": summary.rows,
+            "sources": [
+                {
+                    "id": taken.source.id,
+                    "title": taken.source.title,
+                    "licence": {"spdx": licence.spdx, "note": licence.note, "noncommercial": licence.noncommercial},
+                    "verified": taken.source.verified,
+                    "rows_in": taken.rows_in,
+                    "taken": taken.taken,
+                    "dropped": taken.dropped,
+                    "files": files,
+                }
+                for taken, files in zip(summary.taken, self.inputs.sources.values(), strict=True)
+                for licence in [taken.source.licence]
+            ],
+            "unreadable": summary.tally.total,
+            "licence": effective_licence(sources),
+            "overlaps": overlaps(sources),
+            "output": stamp(self.out) | {"sha256": file_digest(self.out)},
+            "versions": versions(),
+        }
+        if heldout is not None:
+            found["heldout"] = stamp(heldout) | {"sha256": file_digest(heldout), "rows": summary.heldout}
+        path = manifest_path(self.out)
+        with line_writer(path) as write:
+            write(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        return path
