@@ -3,8 +3,11 @@
     python benchmarks/drill_generate.py kill      20 random `kill -9` over 1,000 rows, 64 in flight
     python benchmarks/drill_generate.py memory    100,000 rows: resident memory every 10,000
 
-`kill` counts at the server: rows lost, rows doubled, answers that arrived twice. `memory` asks a teacher that answers
-at once and prints how much memory the process holds as the rows go by.
+`kill` compares what the server has seen with the journal after every kill. Answers that are paid twice are of two
+kinds: those that the server had written before the signal was sent, and that are not in the journal (delivered and
+lost: what the command is to blame for), and those that it wrote afterwards, to a process that was still being torn down
+(in flight at the kill: nobody was there any more to write them down). `memory` asks a teacher that answers at once and
+prints how much memory the process holds as the rows go by.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ def start(folder: Path, url: str, in_flight: int) -> subprocess.Popen[bytes]:
 def kill(rows: int, kills: int, in_flight: int) -> None:
     """Kill it at random moments, let the last run end, compare with what the server has seen."""
     draw = random.Random(7)
+    lost, died, sent = 0, list[int](), list[int]()
+    counted: set[float] = set()
     with tempfile.TemporaryDirectory() as name, FaultServer(delay_s=0.05) as faults:
         folder = Path(name)
         lines = (json.dumps({"instruction": f"#{n}# 请回答第{n}个问题"}, ensure_ascii=False) for n in range(rows))
@@ -52,18 +57,34 @@ def kill(rows: int, kills: int, in_flight: int) -> None:
             while faults.answered.total() < until and run.poll() is None:
                 time.sleep(0.002)
             time.sleep(draw.random() * 0.05)
+            asked, at = faults.in_flight, time.monotonic()
             run.kill()
             run.communicate()
+            time.sleep(0.1)  # the server finds out
+            times = unwritten(folder / "out.jsonl.journal", faults) - counted
+            counted |= times
+            before, after = sum(time <= at for time in times), sum(time > at for time in times)
+            lost, died, sent = lost + before, [*died, after], [*sent, asked]
         out, _ = (last := start(folder, faults.url, in_flight)).communicate()
         assert last.returncode == 0, out.decode()
         got = [json.loads(line) for line in (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()]
         numbers = [row["instruction"].split(" ")[0] for row in got if row["output"].startswith(row["instruction"][:3])]
         twice = faults.answered.total() - len(faults.answered)
-    print(f"{kills} kills over {rows} rows, {in_flight} in flight")
+    print(f"{kills} kills over {rows} rows, {in_flight} in flight ({sum(sent) / kills:.0f} when it was killed)")
     print(f"rows lost: {rows - len(set(numbers))}, doubled: {len(numbers) - len(set(numbers))}")
-    print(f"answers that arrived twice: {twice} in all, {100 * twice / rows:.1f} % of the rows")
+    print(f"delivered before the kill and lost: {lost} in all, {100 * lost / rows:.1f} % of the rows")
+    print(f"in flight at the kill, answered while it died: {sum(died)} in all, {max(died)} at most a kill")
+    print(f"paid twice: {twice} in all, {twice / kills:.1f} a kill")
     assert len(numbers) == len(set(numbers)) == rows
-    assert twice <= kills * in_flight
+    assert all(after <= asked for after, asked in zip(died, sent, strict=True))
+    assert twice == lost + sum(died)
+
+
+def unwritten(journal: Path, faults: FaultServer) -> set[float]:
+    """When the server wrote its last answer to each question that has none in the journal."""
+    rows = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+    there = {int(json.loads(row)["name"].split("-")[1]) for row in rows}
+    return {times[-1] for number, times in list(faults.answered_at.items()) if number not in there}
 
 
 class Talker:

@@ -10,20 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 
-from data_gen.journal import Journal
 from data_gen.prices import Price
 from data_gen.records import DataError
-from data_gen.strategies import State, Strategy
 from teachers.base import Completion, Request, estimated_tokens
 
 KNOWN_AFTER = 20
 """After so many answers their length is known"""
-LOOKED_AT = 200
-"""Requests that an estimate looks at"""
 
 
 @dataclass(slots=True)
@@ -91,7 +86,7 @@ class Budget:
             return True
         guessed = estimated_tokens(request)
         read, written = self._read(guessed), self._written(request.max_tokens)
-        cost = self._cost(read, written)
+        cost = self.cost(read, written)
         if self.money is not None and self.spent_money + self._money + cost > self.money:
             return False
         if self.tokens is not None and self.spent_tokens + self._tokens + read + written > self.tokens:
@@ -128,7 +123,8 @@ class Budget:
     def _written(self, most: int) -> int:
         return min(most, math.ceil(self._length.likely_most())) if self._length.count >= KNOWN_AFTER else most
 
-    def _cost(self, read: float, written: float) -> float:
+    def cost(self, read: float, written: float) -> float:
+        """What so many tokens cost here."""
         usage = {"prompt_tokens": math.ceil(read), "completion_tokens": math.ceil(written)}
         return self.price.of(usage, self.factor) if self.price is not None else 0.0
 
@@ -139,49 +135,14 @@ class Budget:
         if self.price is None or (self.price.input == self.price.output == 0):
             return said
         of_money = f" of {self.money:g}" if self.money is not None else ""
-        return f"{said}, {_money(self.spent_money)}{of_money} {self.price.currency}"
+        return f"{said}, {told_money(self.spent_money)}{of_money} {self.price.currency}"
 
     def over(self) -> str:
         """The sentence when it does not suffice for another request."""
         option = "--budget" if self.money is not None else "--budget-tokens"
         return f"stopped at the budget: {self.note()}; the same command with more {option} goes on"
 
-    def estimate(self, requests: Iterable[Request], count: int, answers: int, written: int) -> str:
-        """Before the start: requests, tokens and money, from a look at the first requests; "" when all is answered.
 
-        `count` requests in all, of which the journal holds `answers` with `written` tokens.
-        """
-        looked = [(estimated_tokens(r), r.max_tokens) for r in islice(requests, LOOKED_AT)]
-        left = count - answers
-        if not looked or left <= 0:
-            return ""
-        read = left * sum(read for read, _ in looked) / len(looked)
-        most = left * sum(most for _, most in looked) / len(looked)
-        usual = min(most, left * written / answers if answers >= KNOWN_AFTER else most / 4)
-        say = [f"estimate: {left:,} requests, {_short(read)} tokens in, {_short(usual)} to {_short(most)} out"]
-        if self.price is not None and self._cost(1_000_000, 1_000_000):
-            low, high = self._cost(read, usual), self._cost(read, most)
-            say.append(f"{_money(low)} to {_money(high)} {self.price.currency}")
-        if self.money is not None:
-            say.append(f"{_money(max(0.0, self.money - self.spent_money))} of the budget {self.money:g} are left")
-        if self.tokens is not None:
-            say.append(f"{max(0, self.tokens - self.spent_tokens):,} of {self.tokens:,} tokens are left")
-        return "; ".join(say)
-
-
-def estimate(budget: Budget, strategy: Strategy, state: State, journal: Journal) -> str:
-    """What a run is going to take, where money or tokens are counted; "" where they are not."""
-    if not budget.limited and budget.price is None:
-        return ""
-    wanted = [math.ceil(state.rows / strategy.per_request)] if state.rows else []
-    count = min([*wanted, strategy.total] if strategy.total is not None else wanted)
-    written = sum(usage["completion_tokens"] for usage in journal.paid.values())
-    return budget.estimate(strategy.requests(state), count, len(journal), written)
-
-
-def _short(count: float) -> str:
-    return f"{count:,.0f}"
-
-
-def _money(amount: float) -> str:
+def told_money(amount: float) -> str:
+    """An amount, cents enough."""
     return f"{amount:.{2 if amount >= 1 or amount == 0 else 4}f}"

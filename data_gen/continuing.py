@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from data_gen.journal import completion_of
 from data_gen.records import DataError
 from teachers.base import Request, nearest
 
 if TYPE_CHECKING:
     from data_gen.harvest import Slot
+    from data_gen.strategies import Strategy
 
 POLICIES = ("drop", "keep", "continue")
 MOST_PARTS = 4
@@ -40,6 +42,17 @@ def next_part(slot: Slot, row: dict[str, Any]) -> Request | None:
     if row["finish_reason"] != "length" or not row["text"].strip() or slot.parts >= MOST_PARTS:
         return None
     return going_on(slot.first, slot.said, slot.parts)
+
+
+def after(
+    strategy: Strategy, slot: Slot, row: dict[str, Any], continues: bool
+) -> tuple[Request | None, dict[str, Any]]:
+    """What is asked next for the row that `row` belongs to (None: nothing), and its answer in one piece."""
+    more = next_part(slot, row) if continues else None
+    if more is not None:
+        return more, row
+    row = whole(slot, row)
+    return strategy.follow_up(slot.request, completion_of(row, slot.request.key)), row
 
 
 def whole(slot: Slot, row: dict[str, Any]) -> dict[str, Any]:

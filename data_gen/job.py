@@ -19,12 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_gen.budget import Budget, estimate
-from data_gen.continuing import check_policy, next_part, whole
+from data_gen.budget import Budget
+from data_gen.continuing import after, check_policy
+from data_gen.estimate import estimate
 from data_gen.filters import Filters
 from data_gen.harvest import Harvest, Slot
 from data_gen.interrupt import Interrupt
-from data_gen.journal import Journal, completion_of, request_hash
+from data_gen.journal import Journal, request_hash
 from data_gen.output import Output, Report
 from data_gen.progress import Progress
 from data_gen.records import DataError
@@ -82,10 +83,11 @@ def run(
             return replace(before, ran=False)
         purse = budget or Budget()
         purse.paid_before(paid.paid)
-        if tell and not reparse and (said := estimate(purse, strategy, State(teacher.local, rows), paid)):
+        continues = on_length == "continue"
+        if tell and not reparse and (said := estimate(purse, strategy, teacher, rows, paid, continues)):
             tell(said)
         job = _Job(strategy, teacher, paid, chain, state, requests, purse)
-        job.reparse, job.continues = reparse, on_length == "continue"
+        job.reparse, job.continues = reparse, continues
         report = job.go(output)
     if job.harvest.barren:
         raise DataError(job.harvest.barren)
@@ -272,10 +274,7 @@ class _Job:
             self.report.prompt_tokens += row["usage"].get("prompt_tokens", 0)
             self.report.completion_tokens += row["usage"].get("completion_tokens", 0)
         slot.attempts += row["attempts"]
-        more = next_part(slot, row) if self.continues else None
-        if more is None:
-            row = whole(slot, row)
-            more = self.strategy.follow_up(slot.request, completion_of(row, slot.request.key))
+        more, row = after(self.strategy, slot, row, self.continues)
         if more is None:
             slot.row = row
         else:

@@ -13,16 +13,18 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from teachers.base import Completion, Request, estimated_tokens
-from teachers.http_errors import Again, Never, of_status
+from teachers.http_errors import Again, Never, Response, of_status
 from teachers.keys import Key
-from teachers.post import Post
+from teachers.post import Client, way_to
 from teachers.replies import Reply, read
+from teachers.wire import Wires
 
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
@@ -34,7 +36,7 @@ SPREAD_S = 2.0
 """Over how long those who were told the same Retry-After spread out"""
 USELESS_ANSWERS = 3
 """So often an empty answer, or one that is no JSON, is taken for a fault; then it is what the model has to say"""
-TURN_S = 0.001
+TURN_S = 0.0002
 PAUSING = 3
 """Requests that may pause, as a multiple of those in flight"""
 
@@ -43,10 +45,13 @@ PAUSING = 3
 class _Effort:
     """What one request has cost so far."""
 
+    start: float
     sent: int = 0
     failed: int = 0
     put_off_s: float = 0.0
     first: Again | None = None
+    direct: bool = True
+    """It went over a connection of our own, which follows no redirect"""
     useless: int = 0
     usage: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
 
@@ -71,7 +76,8 @@ class Calls:
         self._gate = asyncio.Lock()
         teacher.ring.renew()
         self._tasks: set[asyncio.Task[Completion]] = set()
-        self._post = Post(teacher)
+        self._way: Wires | Client = way_to(teacher)
+        self._left_ways: list[Wires | Client] = []
         # The caller's filters must not keep an answer from being read; Python's own turn of 5 ms is long here.
         self._turn_s = sys.getswitchinterval()
         sys.setswitchinterval(min(TURN_S, self._turn_s))
@@ -121,28 +127,26 @@ class Calls:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._post.close()
+        for way in (self._way, *self._left_ways):
+            await way.close()
 
     async def _complete(self, request: Request) -> Completion:
         """One request to its end: an answer, or a completion that carries the error."""
-        effort, start = _Effort(), time.monotonic()
+        effort = _Effort(time.monotonic())
         try:
             try:
-                completion = await self._attempt(request, effort, self.teacher)
+                return await self._attempt(request, effort, self.teacher)
             except Again as error:  # most requests never need what follows
                 effort.first = error
-                completion = await self._retrying.copy()(self._attempt, request, effort, self.teacher)
+                return await self._retrying.copy()(self._attempt, request, effort, self.teacher)
         except (Again, Never) as error:
             text = self.teacher.scrub(str(error))
             fatal = error.fatal or (error.unreachable and not self.teacher.reached_before())
             if fatal:
                 self.over = True
                 self._over.set()
-            completion = Completion(request.key, error=text, finish_reason="error", fatal=fatal, usage=effort.usage)
-        completion.attempts, completion.seconds = effort.sent, round(time.monotonic() - start, 3)
-        if completion.error is None and self.teacher.on_arrival is not None:
-            self.teacher.on_arrival(completion)
-        return completion
+            seconds = round(time.monotonic() - effort.start, 3)
+            return Completion(request.key, "", "error", text, fatal, "", effort.usage, effort.sent, seconds)
 
     async def _attempt(self, request: Request, effort: _Effort, teacher: ChatGPTTeacher) -> Completion:
         """One sending, in one of the places, with the key whose turn it is."""
@@ -150,15 +154,31 @@ class Calls:
             error, effort.first = effort.first, None
             raise error
         async with self._places:
-            tokens = estimated_tokens(request) + request.max_tokens if teacher.ring.paced else 0
-            key = await teacher.ring.place(tokens, self._sleep)
-            async with self._gate:  # one sending a turn of the loop: what has arrived is read, and safe, first
-                await asyncio.sleep(0)
-            key.left(time.monotonic())
-            if self._over.is_set():
-                raise Never("not sent: the run was stopped")
             effort.sent += 1
-            reply = await self._send(orjson.dumps(teacher.body(request)), key)
+            tokens = estimated_tokens(request) + request.max_tokens if teacher.ring.paced else 0
+            way = self._way
+            effort.direct = isinstance(way, Wires)
+            line = await way.line()  # opened before its turn: from there on nothing may hold it up
+            async with teacher.ring.turn(tokens, self._sleep) as key:
+                async with self._gate:  # one sending a turn of the loop: what has arrived is read, and safe, first
+                    await asyncio.sleep(0)
+                if self._over.is_set():
+                    way.leave(line)
+                    raise Never("not sent: the run was stopped")
+                if not line.open:
+                    line = await way.line()
+                take = partial(self._take, request, effort, key, tokens)
+                answer = way.send(line, orjson.dumps(teacher.body(request)), key, take)
+            return await answer
+
+    def _take(self, request: Request, effort: _Effort, key: Key, tokens: int, response: Response) -> Completion:
+        """What came, read, and safe when this returns; raises Again or Never for everything that is no good answer."""
+        if effort.direct and 300 <= response.status_code < 400:  # the client knows how to follow
+            if isinstance(self._way, Wires):
+                self._left_ways.append(self._way)
+                self._way = Client(self.teacher)
+            raise Again(f"HTTP {response.status_code}: moved", wait_s=0.0, free=True)
+        reply, teacher = self._read(response, key), self.teacher
         for name, count in reply.usage.items():
             effort.usage[name] = effort.usage.get(name, 0) + count
         if teacher.ring.paced:
@@ -167,27 +187,26 @@ class Calls:
         effort.useless += bool(useless)
         if useless and effort.useless < USELESS_ANSWERS and effort.failed + 1 < teacher.max_attempts:
             raise Again(useless)
-        return Completion(
-            request.key, reply.text, reply.reason, model=reply.model, usage=effort.usage, logprobs=reply.logprobs
-        )
+        seconds = round(time.monotonic() - effort.start, 3)
+        completion = Completion(
+            request.key, reply.text, reply.reason, None, False, reply.model, effort.usage, effort.sent, seconds,
+            reply.logprobs,
+        )  # fmt: skip
+        if teacher.on_arrival is not None:
+            teacher.on_arrival(completion)
+        return completion
 
-    async def _send(self, content: bytes, key: Key) -> Reply:
-        """Post, and read what comes; raises Again or Never for everything that is no good answer."""
-        teacher = self.teacher
-        try:
-            async with asyncio.timeout(teacher.timeout_s):
-                reply = await self._post(content, key)
-        except TimeoutError:
-            raise Again(f"no answer within {teacher.timeout_s:g} s (--timeout gives it more)") from None
-        if reply.status_code >= 400:
-            verdict = of_status(reply.status_code, reply.headers, reply.content)
+    def _read(self, response: Response, key: Key) -> Reply:
+        teacher, status = self.teacher, response.status_code
+        if status >= 400:
+            verdict = of_status(status, response.headers, response.content)
             if isinstance(verdict, Never):
                 raise teacher.refusal(verdict, key)
             if verdict.limited:
                 key.limited(verdict.wait_s)
             raise verdict
         try:
-            answer = read(reply.content, reply.headers.get("content-type", ""), teacher.base_url, teacher.name)
+            answer = read(response.content, response.headers.get("content-type", ""), teacher.base_url, teacher.name)
         except Never as page:
             # After good answers a web page is a gateway's passing trouble; before any, the address is wrong.
             raise (Again(str(page)) if page.fatal and teacher.reached_before() else page) from None

@@ -1,22 +1,27 @@
-"""Batched generation for causal language models, where a row's outcome does not depend on its neighbours.
+"""Continuous batches for causal language models, where a row's outcome does not depend on its neighbours.
 
-The prompts of a batch are padded on the left and read at once; then one token a row and step is chosen, greedily or by
-a number that only the row's seed and the step decide. Rows that have ended are dropped from the batch (and from its
-key-value cache) as soon as they make up a quarter of it.
+The prompts of new rows are padded on the left and read at once; then one token a row and step is chosen, greedily or by
+a number that only the row's seed and its own step decide. Rows that have ended are dropped from the batch (and from its
+key-value cache) as soon as they make up a quarter of it, and the next ones take their places while the others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from teachers.kv_cache import growing_cache
 
 if TYPE_CHECKING:
     import torch
 
 CHECK_EVERY = 4
 """Stop strings are looked for every so many tokens; what was said after them is cut"""
+REFILL = 4
+"""Rows are dropped, and new ones read, when one in so many places is free"""
 
 
 @dataclass(slots=True)
@@ -35,6 +40,8 @@ class Job:
     """Tells from the answer so far whether a stop string was said"""
     heard: Callable[[list[int]], None] | None = None
     """Is told the answer so far after every token"""
+    about: Any = None
+    """Whatever the caller wants to find again"""
     answer: list[int] = field(default_factory=list)
     reason: str = ""
     """"" while it runs, then "stop" or "length\""""
@@ -69,75 +76,145 @@ def evaluating(model: Any) -> Iterator[None]:
 
 def run(model: Any, jobs: Sequence[Job], pad: int = 0) -> None:
     """Answer all jobs as one batch; fills `answer` and `reason` of each."""
+    for _ in stream(model, jobs, max(1, len(jobs)), pad):
+        pass
+
+
+def stream(model: Any, jobs: Iterable[Job], most: int, pad: int = 0) -> Iterator[Job]:
+    """Answer jobs, `most` at a time, and give each when it is done; who has ended makes room for the next."""
     import torch
 
-    for job in jobs:
-        if job.max_tokens <= 0:
-            job.reason = "length"
-    rows = [job for job in jobs if not job.reason]
-    if rows:
-        # No inference_mode: what a model buffers meanwhile may be needed for gradients later.
+    source, more, batch = iter(jobs), True, _Batch(model, pad)
+    while True:
+        room = batch.room(most) if more else 0
+        fresh = list(islice(source, room))
+        more = more and len(fresh) == room
+        for job in fresh:
+            job.reason = "length" if job.max_tokens <= 0 else ""
+        # No inference_mode: what a model buffers meanwhile may be needed for gradients later. Nor anything that is
+        # still on while the caller goes on: it may be in the midst of its training.
         with torch.no_grad(), evaluating(model):
-            _Batch(model, rows, pad).run()
+            if rows := [job for job in fresh if not job.reason]:
+                batch.add(rows)
+            elif batch.rows:
+                batch.step()
+        yield from (job for job in fresh if job.max_tokens <= 0)
+        yield from batch.ended()
+        if not more and not batch.rows:
+            return
 
 
 class _Batch:
-    """Rows in step: all have said the same number of tokens."""
+    """Rows side by side, each at a place of its own: what it has not said yet stands to the left of it."""
 
-    def __init__(self, model: Any, rows: list[Job], pad: int) -> None:
+    ids: torch.Tensor
+    """What each row said last, (rows, 1)"""
+    blank: torch.Tensor
+    """Places before each row's first token, (rows)"""
+    seen: int
+    """Places in the cache"""
+    cache: Any
+    chance: Chance
+
+    def __init__(self, model: Any, pad: int) -> None:
+        self.model, self.pad, self.device = model, pad, model.device
+        self.rows: list[Job] = []
+        self._done: list[Job] = []
+
+    def room(self, most: int) -> int:
+        """How many rows to take in now: none, until a quarter of the places is free."""
+        running = sum(not row.reason for row in self.rows)
+        free = most - running
+        if running and (free < most / REFILL or not self.cache.joinable):
+            return 0
+        return free
+
+    def add(self, rows: list[Job]) -> None:
+        """Read the prompts of new rows, choose the first token of each, and put them beside the others."""
         import torch
 
-        self.model, self.rows, self.device = model, rows, model.device
-        width, steps = max(len(row.ids) for row in rows), max(row.max_tokens for row in rows)
-        self.ids = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows], device=self.device)
-        self.mask = torch.ones((len(rows), width + steps), dtype=torch.long, device=self.device)
-        for n, row in enumerate(rows):
-            self.mask[n, : width - len(row.ids)] = 0
-        self.positions = (self.mask[:, :width].cumsum(-1) - 1).clamp(min=0)  # (rows, width)
-        self.seen = width
-        self.cache = growing_cache(model.config)
-        self.chance = Chance(rows, self.device) if any(row.temperature > 0 for row in rows) else None
+        width = max(len(row.ids) for row in rows)
+        ids = torch.tensor([[self.pad] * (width - len(row.ids)) + row.ids for row in rows], device=self.device)
+        new = _Batch(self.model, self.pad)
+        new.rows, new.seen, new.cache = rows, width, growing_cache(self.model.config)
+        new.blank = torch.tensor([width - len(row.ids) for row in rows], device=self.device)
+        new.chance = Chance(rows, self.device)
+        positions = (torch.arange(width, device=self.device) - new.blank[:, None]).clamp(min=0)  # (rows, width)
+        new._choose(ids, positions)
+        self._keep([n for n, row in enumerate(self.rows) if not row.reason])
+        if self.rows:
+            self._join(new)
+        else:
+            self.rows, self.ids, self.blank, self.seen = new.rows, new.ids, new.blank, new.seen
+            self.cache, self.chance = new.cache, new.chance
+        self._done += new._done
+        self._compact()
 
-    def run(self) -> None:
-        step = 0
-        while self.rows:
-            tokens = self._next(step)
-            for row, token in zip(self.rows, tokens.tolist(), strict=True):
-                if not row.reason:
-                    row.take(token)
-            step += 1
-            self.ids = tokens[:, None]
-            self.positions = self.positions[:, -1:] + 1
-            self.seen += 1
-            self._compact()
+    def step(self) -> None:
+        """One more token a row."""
+        positions = (self.seen - self.blank)[:, None]  # (rows, 1)
+        self.seen += 1
+        self._choose(self.ids, positions)
+        self._compact()
 
-    def _next(self, step: int) -> torch.Tensor:
+    def ended(self) -> list[Job]:
+        """Rows that have come to their end since the last call."""
+        done, self._done = self._done, []
+        return done
+
+    def _choose(self, ids: torch.Tensor, positions: torch.Tensor) -> None:
+        """Read `ids`, (rows, new places), and take the next token of each row."""
+        import torch
+
         output = self.model(
-            input_ids=self.ids,
-            attention_mask=self.mask[:, : self.seen],
-            position_ids=self.positions,
+            input_ids=ids,
+            attention_mask=(torch.arange(self.seen, device=self.device) >= self.blank[:, None]).long(),
+            position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )
         logits = output.logits[:, -1].float()  # (rows, vocab)
-        tokens = logits.argmax(-1)  # (rows)
-        return tokens if self.chance is None else self.chance.choose(logits, tokens, step)
+        tokens = self.chance.choose(logits, logits.argmax(-1))  # (rows)
+        self.ids = tokens[:, None]
+        for row, token in zip(self.rows, tokens.tolist(), strict=True):
+            if not row.reason:
+                row.take(token)
+                if row.reason:
+                    self._done.append(row)
 
     def _compact(self) -> None:
+        running = [n for n, row in enumerate(self.rows) if not row.reason]
+        if len(running) <= len(self.rows) * (1 - 1 / REFILL):
+            self._keep(running)
+
+    def _keep(self, running: list[int]) -> None:
+        """Drop the other rows, and the places on the left that no row needs any more."""
         import torch
 
-        running = [n for n, row in enumerate(self.rows) if not row.reason]
-        if len(running) > 0.75 * len(self.rows):
+        if not running or len(running) == len(self.rows):
+            self.rows = self.rows if running else []
             return
         self.rows = [self.rows[n] for n in running]
-        if not running:
-            return
         keep = torch.tensor(running, device=self.device)
-        self.ids, self.positions, self.mask = self.ids[keep], self.positions[keep], self.mask[keep]
+        self.ids, self.blank = self.ids[keep], self.blank[keep]
         self.cache.batch_select_indices(keep)
-        if self.chance is not None:
-            self.chance.keep(keep)
+        self.chance.keep(keep)
+        unused = int(self.blank.min())
+        if unused and self.cache.joinable:
+            for layer in self.cache.layers:
+                layer.trim(unused)
+            self.blank, self.seen = self.blank - unused, self.seen - unused
+
+    def _join(self, new: _Batch) -> None:
+        import torch
+
+        seen = max(self.seen, new.seen)
+        self.blank = torch.cat([self.blank + (seen - self.seen), new.blank + (seen - new.seen)])
+        self.rows, self.ids, self.seen = self.rows + new.rows, torch.cat([self.ids, new.ids]), seen
+        for layer, other in zip(self.cache.layers, new.cache.layers, strict=True):
+            layer.join(other)
+        self.chance.join(new.chance)
 
 
 class Chance:
@@ -146,28 +223,44 @@ class Chance:
     def __init__(self, rows: Sequence[Job], device: Any) -> None:
         import torch
 
-        steps = max(row.max_tokens for row in rows)
+        self.any = any(row.temperature > 0 for row in rows)
+        steps = max(row.max_tokens for row in rows) if self.any else 1
         draws = torch.zeros((len(rows), steps), dtype=torch.float64)
         for n, row in enumerate(rows):
             if row.temperature > 0:
                 generator = torch.Generator().manual_seed(row.seed)
                 draws[n, : row.max_tokens] = torch.rand(row.max_tokens, generator=generator, dtype=torch.float64)
         self.draws = draws.to(device)  # (rows, steps)
+        self.at = torch.zeros(len(rows), dtype=torch.long, device=device)
+        """The step of each row"""
         self.temperature = torch.tensor([row.temperature for row in rows], device=device)
         self.top_p = torch.tensor([row.top_p for row in rows], device=device)
 
     def keep(self, rows: torch.Tensor) -> None:
-        self.draws, self.temperature, self.top_p = self.draws[rows], self.temperature[rows], self.top_p[rows]
+        """Only these rows go on."""
+        self.draws, self.at = self.draws[rows], self.at[rows]
+        self.temperature, self.top_p = self.temperature[rows], self.top_p[rows]
 
-    def choose(self, logits: torch.Tensor, greedy: torch.Tensor, step: int) -> torch.Tensor:
-        """`greedy` with the sampled rows' tokens in place; `logits` is (rows, vocab)."""
+    def join(self, other: Chance) -> None:
+        """Take the rows of another one in."""
         import torch
 
-        sampled = (self.temperature > 0).nonzero().squeeze(-1)  # (sampled)
+        steps = max(self.draws.shape[1], other.draws.shape[1])
+        both = (torch.nn.functional.pad(part.draws, (0, steps - part.draws.shape[1])) for part in (self, other))
+        self.draws, self.at = torch.cat(list(both)), torch.cat([self.at, other.at])
+        self.temperature = torch.cat([self.temperature, other.temperature])
+        self.top_p, self.any = torch.cat([self.top_p, other.top_p]), self.any or other.any
+
+    def choose(self, logits: torch.Tensor, greedy: torch.Tensor) -> torch.Tensor:
+        """`greedy` with the sampled rows' tokens in place; `logits` is (rows, vocab). Each row is a step further."""
+        import torch
+
+        self.at = self.at + 1
+        sampled = (self.temperature > 0).nonzero().squeeze(-1) if self.any else self.at[:0]  # (sampled)
         if len(sampled) == 0:
             return greedy
         mass = torch.softmax(logits[sampled] / self.temperature[sampled, None], dim=-1)  # (sampled, vocab)
-        draws = self.draws[sampled, min(step, self.draws.shape[1] - 1)]  # (sampled)
+        draws = self.draws[sampled, (self.at[sampled] - 1).clamp(max=self.draws.shape[1] - 1)]  # (sampled)
         whole = self.top_p[sampled] >= 1
         chosen = torch.empty_like(sampled)
         if bool(whole.any()):
@@ -206,43 +299,3 @@ def _invert(mass: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     total = mass.cumsum(-1, dtype=torch.float64)
     point = draws[:, None] * total[:, -1:]
     return torch.searchsorted(total, point, right=True).squeeze(-1).clamp(max=mass.shape[-1] - 1)
-
-
-def growing_cache(config: Any) -> Any:
-    """A DynamicCache that grows by half when it is full; transformers' own copies all of it at every token."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
-
-    class GrowingLayer(DynamicLayer):
-        room_keys: torch.Tensor | None = None
-        room_values: torch.Tensor | None = None
-
-        def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-            start = self.get_seq_length()
-            end = start + key_states.shape[-2]
-            self.room_keys = self._make_room(self.room_keys, self.keys, key_states, end)
-            self.room_values = self._make_room(self.room_values, self.values, value_states, end)
-            self.room_keys[:, :, start:end] = key_states
-            self.room_values[:, :, start:end] = value_states
-            self.keys, self.values = self.room_keys[:, :, :end], self.room_values[:, :, :end]
-            return self.keys, self.values
-
-        @staticmethod
-        def _make_room(room: Any, held: Any, new: Any, end: int) -> torch.Tensor:
-            if room is not None and room.shape[-2] >= end:
-                return room
-            rows, heads, _, width = new.shape
-            grown = new.new_empty((rows, heads, end + max(end // 2, 32), width))
-            if room is not None:
-                grown[:, :, : held.shape[-2]] = held
-            return grown
-
-        def batch_select_indices(self, indices: torch.Tensor) -> None:
-            super().batch_select_indices(indices)
-            self.room_keys, self.room_values = self.keys, self.values  # full: the next token makes room
-
-    cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache

@@ -6,6 +6,7 @@ Kept apart from the teacher so that it can be read, and tested, as the table it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -16,6 +17,15 @@ TRANSIENT = {408, 409, 425, 429}
 UNABLE = {501, 505}
 """What a server cannot do now it cannot do later"""
 REFUSED = {"ClientConnectorError", "ClientConnectorDNSError", "ConnectionTimeoutError", "ConnectionRefusedError"}
+
+
+@dataclass(slots=True)
+class Response:
+    """What came back, whole."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Again(Exception):
@@ -70,11 +80,22 @@ def of_connection(url: str, error: BaseException | None) -> Again:
     names = {type(cause).__name__ for cause in causes}
     first = causes[-1] if causes else None
     if names & {"ServerDisconnectedError", "ClientOSError", "ClientConnectionResetError"} and not names & REFUSED:
-        return Again(f"the connection to {url} broke ({type(first).__name__})")
+        return broken(url, first)
     if names & {"ConnectError", "ConnectTimeout", *REFUSED}:
-        why = str(first) or "no answer to the attempt to connect"
-        return Again(f"cannot reach {url} ({why}); is the server running and the address right?", unreachable=True)
-    return Again(f"the connection to {url} broke ({type(first).__name__})")
+        return unreachable(url, first)
+    return broken(url, first)
+
+
+def broken(url: str, error: BaseException | None) -> Again:
+    """A connection that ended before its answer did."""
+    why = type(error).__name__ if error is not None else "closed without an answer"
+    return Again(f"the connection to {url} broke ({why})")
+
+
+def unreachable(url: str, error: BaseException | None) -> Again:
+    """No connection came about."""
+    why = str(error or "") or "no answer to the attempt to connect"
+    return Again(f"cannot reach {url} ({why}); is the server running and the address right?", unreachable=True)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from teachers.base import TeacherError
@@ -21,8 +22,10 @@ FIRST_REST_S = 1.0
 LONGEST_REST_S = 30.0
 SLOWER, LATER_S = 1.04, 0.008
 """A request may travel faster than the one before it: so much more between two, at most a tenth"""
+LAGS, TICK_S, FORGETS = 2.0, 0.002, 0.9
+"""On a machine that wakes late things travel unevenly: so many times what it was late lately is added, up to a slot"""
 FIRST_S = 0.3
-"""The first one opens a connection, and so takes longer on its way"""
+"""The first one wakes the other side up, and so takes longer on its way"""
 BURST_S = 6.0
 """Tokens of so many seconds may go out at once"""
 
@@ -42,6 +45,7 @@ class Key:
     """Why it is used no more"""
     _next: float = 0.0
     _first_s: float = FIRST_S
+    _lag_s: float = 0.0
     _resting: float = 0.0
     _limited: int = 0
     _level: float = field(default=-1.0, repr=False)
@@ -56,18 +60,22 @@ class Key:
             at = max(at, now + (min(tokens, self.tokens_s * BURST_S) - self._level) / self.tokens_s)
         return at
 
-    def take(self, tokens: int, now: float) -> None:
-        """A request of so many tokens leaves now."""
-        if self.slot_s:
-            self._next = now + self.slot_s * SLOWER + min(LATER_S, 0.1 * self.slot_s) + self._first_s
-            self._first_s = 0.0
+    def take(self, tokens: int) -> None:
+        """So many tokens are going to be used."""
         if self.tokens_s:
             self._level -= tokens
 
     def left(self, now: float) -> None:
-        """It leaves only now: the next one waits from here."""
-        if self.slot_s and self._next > 0:
-            self._next = max(self._next, now + self.slot_s * SLOWER + min(LATER_S, 0.1 * self.slot_s))
+        """A request has really left: the next one waits from here."""
+        if self.slot_s:
+            margin = min(LATER_S, 0.1 * self.slot_s)
+            margin = max(margin, min(LAGS * (self._lag_s - TICK_S), self.slot_s))
+            self._next = now + self.slot_s * SLOWER + margin + self._first_s
+            self._first_s = 0.0
+
+    def late(self, seconds: float) -> None:
+        """It could have sent so much earlier, had the machine not been busy."""
+        self._lag_s = max(seconds, FORGETS * self._lag_s)
 
     def give_back(self, tokens: int) -> None:
         """So many of the tokens that were taken have not been used."""
@@ -94,7 +102,7 @@ class Key:
 
 
 class Keyring:
-    """`key = await ring.place(tokens, sleep)`: the key that may send first, waited for."""
+    """`async with ring.turn(tokens, sleep) as key:` send with the key that may send first, waited for."""
 
     def __init__(
         self, keys: list[tuple[str, str]], requests_per_minute: float | None, tokens_per_minute: float | None
@@ -122,18 +130,28 @@ class Keyring:
         best = min(range(len(turns)), key=times.__getitem__)
         return times[best], turns[best]
 
-    async def place(self, tokens: int, sleep: Callable[[float], Awaitable[bool]]) -> Key:
-        """The key to send with, once it may; `sleep` says True when there is nothing to wait for any more."""
+    @asynccontextmanager
+    async def turn(self, tokens: int, sleep: Callable[[float], Awaitable[bool]]) -> AsyncIterator[Key]:
+        """The key to send with, once it may; others wait until that is done. `sleep` says True to end all waiting."""
         if len(self.keys) == 1 and not self.paced and not self.keys[0]._resting:
-            return self.keys[0]
+            yield self.keys[0]
+            return
         assert self._queue is not None
         async with self._queue:  # first come, first served; only the first one waits for the clock
-            while True:
-                now = time.monotonic()
-                at, key = self._first(tokens, now)
-                if at <= now or await sleep(at - now):
-                    key.take(tokens, time.monotonic())
-                    return key
+            key = await self._wait(tokens, sleep)
+            try:
+                yield key
+            finally:
+                key.left(time.monotonic())
+
+    async def _wait(self, tokens: int, sleep: Callable[[float], Awaitable[bool]]) -> Key:
+        while True:
+            now = time.monotonic()
+            at, key = self._first(tokens, now)
+            if at <= now or await sleep(at - now):
+                key.take(tokens)
+                return key
+            key.late(time.monotonic() - at)
 
 
 def read_keys(names: str, needed_by: str) -> list[tuple[str, str]]:

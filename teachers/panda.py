@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path(__file__).parent / "embedded"
 WINDOW = 4
-"""So many batches of requests are taken in at a time and sorted by length"""
+"""So many batches of requests are taken in at a time, and answered in the order of their lengths"""
 
 
 class PandaTeacher:
@@ -167,22 +167,30 @@ class PandaTeacher:
         return self.text.encode(text)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Answer requests in batches of similar length; the order is not theirs, the outcome of each its own.
+        """Answer requests as they finish, `batch_size` at a time; each outcome is its own, whoever is beside it.
 
+        Who has ended makes room for the next one, taken from a window of requests in the order of their lengths.
         `temperature` 0 is greedy. A sampled answer depends on the request's seed (without one, on its key).
         """
-        queue = iter(requests)
-        while window := list(islice(queue, WINDOW * self.batch_size)):
-            asked: list[tuple[Request, generation.Job]] = []
+        refused: list[Completion] = []
+        for job in generation.stream(self.model, self._jobs(iter(requests), refused), self.batch_size):
+            while refused:
+                yield refused.pop(0)
+            yield self._completion(job)
+        yield from refused
+
+    def _jobs(self, requests: Iterator[Request], refused: list[Completion]) -> Iterator[generation.Job]:
+        while window := list(islice(requests, WINDOW * self.batch_size)):
+            jobs = []
             for request in window:
                 job = self._job(request)
                 if isinstance(job, Completion):
-                    yield job
+                    refused.append(job)
                 else:
-                    asked.append((request, job))
-            asked.sort(key=lambda pair: (len(pair[1].ids), pair[1].max_tokens))
-            for start in range(0, len(asked), self.batch_size):
-                yield from self._answer(asked[start : start + self.batch_size])
+                    jobs.append(job)
+            for job in sorted(jobs, key=lambda job: (len(job.ids), job.max_tokens)):
+                job.about = (job.about, time.monotonic())
+                yield job
 
     def _job(self, request: Request) -> generation.Job | Completion:
         prompt = request.prompt if request.prompt is not None else self._render(request.messages)
@@ -201,6 +209,7 @@ class PandaTeacher:
             seed=request.seed if request.seed is not None else zlib.crc32(request.key.encode()),
             ends=self.ends | stops.ids,
             stopped=stops.said if stops.any else None,
+            about=request,
         )
 
     @property
@@ -214,20 +223,17 @@ class PandaTeacher:
             return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return "\n".join(message["content"] for message in messages) + "\n"
 
-    def _answer(self, asked: list[tuple[Request, generation.Job]]) -> Iterator[Completion]:
-        start = time.monotonic()
-        generation.run(self.model, [job for _, job in asked])
-        seconds = time.monotonic() - start
-        for request, job in asked:
-            text, cut = self.text.stops(request.stop).cut(self.text.decode(job.answer, after=job.ids))
-            yield Completion(
-                request.key,
-                text,
-                finish_reason="stop" if cut else job.reason,
-                model=self.name,
-                usage={"prompt_tokens": len(job.ids), "completion_tokens": len(job.answer)},
-                seconds=seconds,
-            )
+    def _completion(self, job: generation.Job) -> Completion:
+        request, start = job.about
+        text, cut = self.text.stops(request.stop).cut(self.text.decode(job.answer, after=job.ids))
+        return Completion(
+            request.key,
+            text,
+            finish_reason="stop" if cut else job.reason,
+            model=self.name,
+            usage={"prompt_tokens": len(job.ids), "completion_tokens": len(job.answer)},
+            seconds=round(time.monotonic() - start, 3),
+        )
 
     def signal(
         self,

@@ -38,6 +38,8 @@ class FaultServer:
         self.asked: Counter[int] = Counter()
         self.answered: Counter[int] = Counter()
         """Good answers that were sent to a client that was still there"""
+        self.answered_at: dict[int, list[float]] = {}
+        """When each of them was written"""
         self.bodies: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()
@@ -125,10 +127,12 @@ class FaultServer:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if writer.is_closing() or self._readers[writer].at_eof():  # whoever asked is gone
             return False
+        at = time.monotonic()
         writer.write(f"HTTP/1.1 {status} X\r\n{lines}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         await writer.drain()
         if fault is None:
             self.answered[number] += 1
+            self.answered_at.setdefault(number, []).append(at)
             self.keys[secret] += 1
         return True
 

@@ -20,7 +20,7 @@ from data_gen.filters import Filters
 from data_gen.job import run as job_run
 from data_gen.records import Record, write_records
 from data_gen.source_yaml import load_source
-from data_gen.strategies.self_instruct import SEEDS, read_seeds
+from data_gen.strategies.tasks import SEEDS, read_seeds
 from distill.cli import main
 from distill.commands.recipes import RECIPES, description
 from students.build import PRESETS, load_preset

@@ -57,7 +57,11 @@ class State:
 
 
 class Strategy(Protocol):
-    """Asks and reads; keeps nothing of the run in itself."""
+    """Asks and reads; keeps nothing of the run in itself.
+
+    One whose rows take several requests may also have `expected(request) -> str`, an answer as it may come: the
+    estimate before the start gives it to `follow_up`, and so knows what else is going to be asked.
+    """
 
     name: str
     settings: dict[str, Any]

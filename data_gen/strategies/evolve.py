@@ -137,6 +137,13 @@ class Evolve(Asking):
             temperature=self.answer_temperature, step="answer", record=record, **about,
         )  # fmt: skip
 
+    def expected(self, request: Request) -> str:
+        """An evolution, or a judgement, as it may come."""
+        if not isinstance(request, Ask) or request.step != "evolve":
+            return "不同"
+        done = request.done
+        return f"{done['texts'][-1] if done['texts'] else done['task']}，再举出{len(done['texts']) + 2}个具体的例子"
+
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The evolved task with its answer, or why the evolution failed."""
         if not isinstance(request, Ask):

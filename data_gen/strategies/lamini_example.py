@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fingerprint, json_items, parts
-from data_gen.strategies.self_instruct import drawn
-from data_gen.strategies.tasks import SEEDS, is_copy, read_seeds
+from data_gen.strategies.asking import NO_MEDIA, failed, json_items, parts
+from data_gen.strategies.seeded import FromSeeds
+from data_gen.strategies.tasks import is_copy
 from teachers.base import Completion, Request
 
 ASK = f"""\
@@ -38,33 +37,16 @@ _NUMBERED = re.compile(
 )
 
 
-class LaminiExample(Asking):
+class LaminiExample(FromSeeds):
     """Endless rows; `tasks_per_request` instructions are asked for at a time."""
 
     name = "lamini_example"
-    per_request = 1
-    total: int | None = None
+    prompts = (ASK,)
 
-    def __init__(
-        self,
-        seeds: str | None = None,
-        template: str = "qa",
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        max_tokens: int = 2048,
-        seed: int = 0,
-        tasks_per_request: int = 20,
-        answer_temperature: float = 0.0,
-        **more: Any,
-    ) -> None:
-        path = Path(seeds) if seeds else SEEDS
-        self.seeds = read_seeds(path)
-        at_least_one(tasks_per_request=tasks_per_request)
-        self.listed, self.answer_temperature = tasks_per_request, answer_temperature
-        super().__init__(
-            (ASK,), template, temperature, top_p, max_tokens, seed, tasks_per_request=tasks_per_request,
-            answer_temperature=answer_temperature, seeds=fingerprint(path), **more,
-        )  # fmt: skip
+    def __init__(self, *, tasks_per_request: int = 20, answer_temperature: float = 0.0, **options: Any) -> None:
+        super().__init__(tasks_per_request=tasks_per_request, **options)
+        self.per_request = 1  # each of them is a row's own
+        self.answer_temperature = self.settings["answer_temperature"] = answer_temperature
 
     def requests(self, state: State) -> Iterator[Request]:
         """Each list as often as it is asked to be long."""
@@ -77,7 +59,7 @@ class LaminiExample(Asking):
 
     def _list(self, number: int) -> tuple[str, dict[str, Any], list[str]]:
         """What list `number` asks for, its provenance, and the instructions that it shows."""
-        seeds = drawn(self.seeds, f"{self.seed}:{number}")
+        seeds = self.drawn(number)
         return self._text(seeds, ""), {"seed_ids": [task.id for task in seeds]}, [task.instruction for task in seeds]
 
     def _text(self, seeds: list[Record], about: str) -> str:
@@ -98,6 +80,10 @@ class LaminiExample(Asking):
             f"{request.key}-answer", instruction, request.prompt is not None, (number, f"answer-{item}"),
             temperature=self.answer_temperature, step="answer", meta=request.meta, record=Record(instruction),
         )  # fmt: skip
+
+    def expected(self, request: Request) -> str:
+        """A list as it may come."""
+        return "".join(f"<例>{request.key}：{'要做的事' * 6}，第{n}件</例>" for n in range(self.listed))
 
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The instruction with its answer, or why there is none."""

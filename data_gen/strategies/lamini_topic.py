@@ -14,7 +14,6 @@ from data_gen.formats import read_rows
 from data_gen.records import DataError
 from data_gen.strategies.asking import fingerprint
 from data_gen.strategies.lamini_example import LaminiExample
-from data_gen.strategies.self_instruct import drawn
 from data_gen.strategies.tasks import FOLDER
 
 TOPICS = FOLDER / "topics_zh.jsonl"
@@ -26,27 +25,14 @@ class LaminiTopic(LaminiExample):
 
     name = "lamini_topic"
 
-    def __init__(
-        self,
-        topics: str | None = None,
-        seeds: str | None = None,
-        template: str = "qa",
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        max_tokens: int = 2048,
-        seed: int = 0,
-        tasks_per_request: int = 20,
-        answer_temperature: float = 0.0,
-    ) -> None:
+    def __init__(self, *, topics: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
         path = Path(topics) if topics else TOPICS
         self.topics = read_topics(path)
-        super().__init__(
-            seeds, template, temperature, top_p, max_tokens, seed, tasks_per_request, answer_temperature,
-            topics=fingerprint(path),
-        )  # fmt: skip
+        self.settings["topics"] = fingerprint(path)
 
     def _list(self, number: int) -> tuple[str, dict[str, Any], list[str]]:
-        seeds = drawn(self.seeds, f"{self.seed}:{number}")
+        seeds = self.drawn(number)
         topics = random.Random(f"{self.seed}:{number}:topics").sample(self.topics, min(TOPICS_SHOWN, len(self.topics)))
         about = f"，内容要围绕这些话题：{'、'.join(topics)}"
         meta = {"seed_ids": [task.id for task in seeds], "topics": topics}

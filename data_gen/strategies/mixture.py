@@ -112,6 +112,12 @@ class Mixture:
         more = self.members[name].follow_up(own, completion)
         return None if more is None else replace(more, key=f"{name}/{more.key}")
 
+    def expected(self, request: Request) -> str:
+        """What the member expects."""
+        name, own = self._own(request)
+        member: Any = self.members[name]
+        return member.expected(own) if hasattr(member, "expected") else ""
+
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The member's records, under its name."""
         name, own = self._own(request)

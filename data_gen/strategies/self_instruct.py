@@ -6,18 +6,15 @@ tasks, each with 指令 / 输入 / 输出. A task that only says a shown one aga
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, fingerprint
-from data_gen.strategies.tasks import NO_INPUT, SEEDS, is_copy, parse_tasks, read_seeds, shown
+from data_gen.strategies.asking import NO_MEDIA
+from data_gen.strategies.seeded import FromSeeds
+from data_gen.strategies.tasks import NO_INPUT, is_copy, parse_tasks, shown
 from teachers.base import Completion, Request
-
-SHOWN = 3
 
 ASK = f"""\
 请你写出{{n}}个新的、各不相同的中文任务，并给出每个任务的正确解答。要求：
@@ -31,35 +28,16 @@ ASK = f"""\
 {{examples}}"""
 
 
-class SelfInstruct(Asking):
+class SelfInstruct(FromSeeds):
     """Endless requests for `tasks_per_request` new tasks each."""
 
     name = "self_instruct"
-    total: int | None = None
-
-    def __init__(
-        self,
-        seeds: str | None = None,
-        template: str = "qa",
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        max_tokens: int = 2048,
-        seed: int = 0,
-        tasks_per_request: int = 5,
-    ) -> None:
-        path = Path(seeds) if seeds else SEEDS
-        self.seeds = read_seeds(path)
-        at_least_one(tasks_per_request=tasks_per_request)
-        self.per_request = tasks_per_request
-        super().__init__(
-            (ASK,), template, temperature, top_p, max_tokens, seed,
-            tasks_per_request=tasks_per_request, seeds=fingerprint(path),
-        )  # fmt: skip
+    prompts = (ASK,)
 
     def requests(self, state: State) -> Iterator[Request]:
         """Another three seeds each time."""
         for number in count():
-            seeds = drawn(self.seeds, f"{self.seed}:{number}")
+            seeds = self.drawn(number)
             meta = {"seed_ids": [task.id for task in seeds]}
             done = {"shown": [task.instruction for task in seeds]}
             key = f"{self.name}-{number}"
@@ -80,11 +58,4 @@ class SelfInstruct(Asking):
     def _text(self, seeds: list[Record]) -> str:
         examples = "\n\n".join(shown(task, n) for n, task in enumerate(seeds, 1))
         first = len(seeds) + 1
-        return ASK.format(n=self.per_request, first=first, last=first + self.per_request - 1, examples=examples)
-
-
-def drawn(seeds: dict[str, list[Record]], by: str, wanted: int = SHOWN) -> list[Record]:
-    """So many seeds of different kinds, by that text alone."""
-    draw = random.Random(by)
-    kinds = draw.sample(sorted(seeds), min(wanted, len(seeds)))
-    return [draw.choice(seeds[kind]) for kind in kinds]
+        return ASK.format(n=self.listed, first=first, last=first + self.listed - 1, examples=examples)

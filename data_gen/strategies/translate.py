@@ -140,6 +140,13 @@ class Translate(Asking):
         done = self._after(request, completion)
         return self._ask(done, request.prompt is not None) if len(done["texts"]) < len(done["todo"]) else None
 
+    def expected(self, request: Request) -> str:
+        """A translation about as long as its text."""
+        if not isinstance(request, Ask):
+            return ""
+        text = text_at(request.done["row"], request.done["todo"][len(request.done["texts"])])
+        return _HAN.sub("a", text) if self.to == "en" else f"{text}译"
+
     def _after(self, request: Ask, completion: Completion) -> dict[str, Any]:
         done = request.done
         place = done["todo"][len(done["texts"])]

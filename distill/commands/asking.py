@@ -92,10 +92,18 @@ def _mixture(wanted: Mapping[str, Any], given: dict[str, Any]) -> Any:
 
 
 def takes_of(what: str, name: str, known: Mapping[str, str]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a class by its short name or dotted path."""
+    """The parameters of a class by its short name or dotted path, and of its bases when it hands `**options` on."""
     if name not in known and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a class of the user's own, beside the data
-    return inspect.signature(load_class(name, known, what)).parameters
+    takes: dict[str, inspect.Parameter] = {}
+    for kind in load_class(name, known, what).__mro__:
+        if "__init__" not in vars(kind) or kind is object:
+            continue
+        own = list(inspect.signature(kind).parameters.values())
+        takes = {parameter.name: parameter for parameter in own if parameter.kind != parameter.VAR_KEYWORD} | takes
+        if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in own):
+            break
+    return takes
 
 
 def build(what: str, name: str, known: Mapping[str, str], given: dict[str, Any], whose: str = "") -> Any:

@@ -159,7 +159,7 @@ def test_the_estimate_comes_first() -> None:
     assert said.endswith("5.00 of the budget 5 are left")
     assert estimate_of(40, budget=Budget(PRICE, money=5.0)) == ""
     assert estimate_of(50, budget=Budget(PRICE, money=5.0)).startswith(
-        "estimate: 10 requests, 138 tokens in, 728 to 1,000 out"
+        "estimate: 10 requests, 140 tokens in, 728 to 1,000 out"
     )
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_gen.journal import Journal, request_hash
 from data_gen.logprobs import read_logprobs
 from data_gen.records import DataError
 from teachers.base import Completion, Request, TeacherError, estimated_tokens
 from teachers.chatgpt import ChatGPTTeacher
-from teachers.keys import CLUSTER, Key, Keyring, read_keys
+from teachers.keys import CLUSTER, LATER_S, Key, Keyring, read_keys
 from tests.fault_server import FaultServer
 
 A, B, C = "sk-aaaaaaaaaaaa", "sk-bbbbbbbbbbbb", "sk-cccccccccccc"
@@ -81,16 +85,76 @@ def test_below_the_servers_limit_there_is_no_429(keys: str) -> None:
 def test_the_pace_counts_from_when_a_request_left() -> None:
     """One that was late does not let the next one be early; and a key that meets a 429 all the same slows down."""
     key = Key("s", "K", slot_s=0.1)
-    key.take(0, 10.0)
+    key.left(10.0)
     assert key.ready(0, 10.0) == pytest.approx(10.0 + 0.104 + 0.008 + 0.3)
     for left in (20.0, 20.2, 20.31):
-        key.take(0, left)
+        key.left(left)
         assert key.ready(0, left) == pytest.approx(left + 0.112)
-    key.left(20.33)
-    assert key.ready(0, 20.33) == pytest.approx(20.33 + 0.112)
+    key.late(0.022)
+    key.left(21.0)
+    assert key.ready(0, 21.0) == pytest.approx(21.0 + 0.104 + 0.04), "a machine that wakes late needs more"
+    key.late(9.0)
+    key.left(22.0)
+    assert key.ready(0, 22.0) == pytest.approx(22.0 + 0.104 + 0.1), "but never more than another slot"
+    for _ in range(100):
+        key.late(0.0)
     key.limited(None)
-    key.take(0, 30.0)
+    key.left(30.0)
     assert key.ready(0, 30.0) > 30.115
+
+
+class Clock:
+    """Time that passes only when somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("rpm", [60, 600, 3000])
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("keys", [1, 3])
+@given(seed=st.integers(0, 2**20))
+@settings(max_examples=12, deadline=None)
+def test_own_pace_is_the_servers_pace_and_there_is_no_429(rpm: float, busy: bool, keys: int, seed: int) -> None:
+    """A server with no burst at all, at the very pace that was given; a machine that wakes late, opens connections at
+    the wrong moment and lets requests travel unevenly: all by a clock of our own."""
+    draw, clock, arrivals = random.Random(seed), Clock(), {n: list[float]() for n in range(keys)}
+    slot = 60.0 / rpm
+    calm_s = min(LATER_S, 0.1 * slot) + 0.04 * slot
+    late_s = slot / 3 if busy else 0.0
+
+    async def oversleeps(seconds: float) -> bool:
+        clock.now += seconds + (0.8 + 0.2 * draw.random()) * late_s
+        return False
+
+    async def go() -> None:
+        ring = Keyring([(str(n), f"sk-{n}") for n in range(keys)], rpm, None)
+        ring.renew()
+        for _ in range(60 * keys):
+            async with ring.turn(0, oversleeps) as key:
+                clock.now += draw.choice([0.0, 0.0, 0.0, 3 * slot])  # a connection is opened anew
+            # What left is on its way for as long as the machine's own lateness, and some milliseconds, let it be.
+            arrivals[int(key.name)].append(clock.now + draw.random() * max(calm_s, min(1.2 * late_s, slot)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("teachers.keys.time", clock)
+        asyncio.run(go())
+    for times in arrivals.values():
+        assert min(after - before for before, after in itertools.pairwise(times)) >= slot
+        assert all(sum(start <= at < start + 60 for at in times) <= rpm for start in times), "in any 60 seconds"
+    assert sum(map(len, arrivals.values())) == 60 * keys
+
+
+def test_a_calm_machine_is_hardly_slower_than_it_may_be() -> None:
+    key, now = Key("s", "K", slot_s=0.6), 0.0
+    for _ in range(100):
+        key.left(now)
+        now = key.ready(0, now) + 0.001
+        key.late(0.001)
+    assert 60.0 / 0.6 * 0.9 < 60 * 100 / now <= 100
 
 
 def test_faster_than_the_server_all_come_through() -> None:
@@ -136,7 +200,11 @@ def test_a_resting_key_lets_the_others_work() -> None:
 
     async def places() -> set[str]:
         ring.renew()
-        return {(await ring.place(0, never)).name for _ in range(6)}
+        names = set()
+        for _ in range(6):
+            async with ring.turn(0, never) as key:
+                names.add(key.name)
+        return names
 
     assert asyncio.run(places()) == {"B"}
 
@@ -171,6 +239,8 @@ def test_winding_down_sends_nothing_more() -> None:
         got = []
         for completion in teacher.generate(requests(3)):
             got.append(completion)
+            while not server.asked[0]:
+                time.sleep(0.005)
             teacher.wind_down()
         assert time.monotonic() - start < 5
     assert (got[-1].key, got[-1].error) == ("r0", "not sent: the run was stopped")

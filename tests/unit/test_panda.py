@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from teachers import generation
 from teachers.base import Request, SignalTeacher, TeacherError, TextTeacher, vocabulary_id
+from teachers.kv_cache import growing_cache
 from teachers.panda import PandaTeacher
 from teachers.text import TokenText
 from tests import tiny
@@ -111,7 +113,7 @@ def test_sampling_follows_the_distribution() -> None:
     mass = torch.tensor([0.5, 0.3, 0.15, 0.05])
     rows = [generation.Job([0], 1, temperature=1.0, seed=n) for n in range(4000)]
     chance = generation.Chance(rows, "cpu")
-    chosen = chance.choose(mass.log().expand(4000, 4), torch.zeros(4000, dtype=torch.long), 0)
+    chosen = chance.choose(mass.log().expand(4000, 4), torch.zeros(4000, dtype=torch.long))
     share = torch.bincount(chosen, minlength=4) / 4000
     assert torch.allclose(share, mass, atol=0.025)
 
@@ -141,6 +143,61 @@ def test_rows_that_end_early_leave_the_batch(folders: dict[str, Path]) -> None:
     assert together == {c.key: c.text for r in sampled for c in teacher.generate([r])}
     assert texts[PROMPTS[5]].text == ""
     assert texts[PROMPTS[5]].finish_reason == "length"
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_who_has_ended_makes_room_for_the_next(folders: dict[str, Path], kind: str, temperature: float) -> None:
+    """40 rows of many lengths through 4 places: each says what it says alone, and few places stand empty."""
+    teacher = PandaTeacher(str(folders[kind]), batch_size=4)
+    requests = [
+        Request(f"r{n}", [], prompt=PROMPTS[n % 6] * (1 + n % 4), max_tokens=1 + (7 * n) % 23, temperature=temperature)
+        for n in range(40)
+    ]
+    alone = {r.key: c.text for r in requests for c in teacher.generate([r])}
+    steps: list[int] = []
+    model = teacher.model
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: steps.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    together = {c.key: c for c in teacher.generate(iter(requests))}
+    hook.remove()
+    assert {key: c.text for key, c in together.items()} == alone
+    tokens = sum(c.usage["completion_tokens"] for c in together.values())
+    assert tokens / len(steps) > 2.2, "tokens a pass"
+    assert max(steps) <= 4
+
+
+def test_answers_come_while_others_are_under_way(folders: dict[str, Path]) -> None:
+    """A follow-up that is asked for when the first answer comes is answered before the longest row has ended."""
+    teacher = PandaTeacher(str(folders["llama"]), batch_size=2)
+    later = [Request("later", [], prompt="你好", max_tokens=2)]
+    done: list[str] = []
+
+    def asked() -> Iterator[Request]:
+        for n in range(2 * 4):  # a window's worth
+            yield Request(f"r{n}", [], prompt=PROMPTS[n % 3], max_tokens=60 if n == 7 else 2)
+        assert done
+        yield from later
+
+    for completion in teacher.generate(asked()):
+        done.append(completion.key)
+        torch.ones(1, requires_grad=True).sum().backward()  # and the caller may train meanwhile
+    assert sorted(done) == sorted([*(f"r{n}" for n in range(8)), "later"])
+    assert done[-1] == "r7"
+
+
+def test_rows_join_only_where_every_layer_sees_all(folders: dict[str, Path], tmp_path: Path) -> None:
+    """A model with a sliding window is answered batch by batch."""
+    shutil.copytree(folders["llama"], tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    window = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 8}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | window))
+    teacher = PandaTeacher(str(tmp_path / "m"), batch_size=3)
+    assert not growing_cache(teacher.model.config).joinable
+    requests = [Request(f"r{n}", [], prompt=PROMPTS[n % 6], max_tokens=2 + 5 * (n % 5)) for n in range(12)]
+    alone = {r.key: c.text for r in requests for c in teacher.generate([r])}
+    assert {c.key: c.text for c in teacher.generate(requests)} == alone
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])

@@ -12,7 +12,8 @@ from data_gen.records import DataError
 from data_gen.strategies import STRATEGIES, State, load_class, request_seed
 from data_gen.strategies.answer import Answer
 from data_gen.strategies.magpie import Magpie, end_of_question
-from data_gen.strategies.self_instruct import SEEDS, SelfInstruct, parse_tasks, read_seeds
+from data_gen.strategies.self_instruct import SelfInstruct
+from data_gen.strategies.tasks import SEEDS, parse_tasks, read_seeds
 from data_gen.templates import TEMPLATES
 from teachers.base import Completion, Request
 
