@@ -14,7 +14,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from distill.draws import Kept, Rare, drawn, likeliest, moved_draws, moved_likel
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
 from distill.fused import teacher_logits
+from distill.model_folders import teacher_template
 from distill.plans import RowPlan
 from distill.signal_keys import data_fingerprint, record_keys, row_check, tokenization, weights_fingerprint
 from distill.targets import Tables, placed_masses
@@ -54,6 +55,7 @@ class Settings:
     temperature: float = 1.0
     template: str = "qa"
     teacher_template: str | None = None
+    """Default the one that the teacher's folder says it was trained with, else the student's"""
     max_length: int = 512
     seed: int = 0
     batch_size: int = 16
@@ -111,6 +113,9 @@ def capture(
 ) -> Captured:
     """Write what `teacher` says on the records' answers; `student` is a tokenizer, None: the teacher's own."""
     settings.check()
+    settings = replace(
+        settings, teacher_template=teacher_template(teacher, settings.teacher_template, settings.template)
+    )
     moved = student is not None and vocabulary_id(student) != teacher.vocab_id
     tokenizer = student if moved else teacher.tokenizer
     theirs = ByteView(teacher.tokenizer)

@@ -24,6 +24,7 @@ from distill.batches import Batch, BatchPlan, shared_places
 from distill.encoded import EncodedRows, TaughtRows
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
+from distill.model_folders import teacher_template
 from distill.packing import check_packing
 from distill.tutors import Tutor, shares
 
@@ -54,7 +55,8 @@ class InstructionData(pl.LightningDataModule):
             val: the same for validation; bits per character of it choose the best checkpoint.
             template: how a record is put into words for the student: qa, alpaca, llama-x, chinese-alpaca, chatml or
                 llama2.
-            teacher_template: the same for the teacher; default the student's.
+            teacher_template: the same for the teacher; default the one that its folder says it was trained with, else
+                the student's.
             batch_size: rows a batch, on each device; with `packing` lines of `max_length` tokens, each holding as many
                 rows as fit.
             val_batch_size: the same in validation; default twice `batch_size`.
@@ -69,7 +71,7 @@ class InstructionData(pl.LightningDataModule):
         super().__init__()
         self.files = {"train": _listed(train), "val": _listed(val)}
         self.template = get_template(template)
-        self.teacher_template = get_template(teacher_template or template)
+        self.teacher_template = teacher_template and get_template(teacher_template).name
         if batch_size < 1 or max_length < 2:
             raise DistillError(f"data.batch_size is 1 at least, data.max_length 2: got {batch_size} and {max_length}")
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or 2 * batch_size
@@ -118,6 +120,9 @@ class InstructionData(pl.LightningDataModule):
             student = encode_side(model.student_view, self.template, records, self.max_length, question_share=share)
         if not records:
             raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
+        if student.unknown:
+            print(f"{part}: at {student.unknown} places in answers the student's tokenizer has no entry, "
+                  f"{model.student_view.tokenizer.unk_token} is learnt there", file=sys.stderr)  # fmt: skip
         if student.cut:
             print(f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens", file=sys.stderr)
         self.records[part] = records
@@ -140,7 +145,8 @@ class InstructionData(pl.LightningDataModule):
         tutor: Tutor = model.tutors[n]
         # A teacher may need more tokens for the same text; what the student keeps, it must cover as far as it reads.
         room = min(4 * self.max_length, tutor.context or 4 * self.max_length)
-        rows = TaughtRows(n, encode_side(tutor.view, self.teacher_template, records, room), tutor.pad, share)
+        template = get_template(teacher_template(tutor.teacher, self.teacher_template, self.template.name))
+        rows = TaughtRows(n, encode_side(tutor.view, template, records, room), tutor.pad, share)
         asked = np.flatnonzero(share).tolist()
         if tutor.aligner is None:
             rows.side = _cut_like(student, rows.side)
@@ -154,7 +160,7 @@ class InstructionData(pl.LightningDataModule):
             print(f"train: {100 * covered / max(total, 1):.1f} % of {total} supervised tokens have a target{which}",
                   file=sys.stderr)  # fmt: skip
         if model.features is not None:
-            same = self.template == self.teacher_template
+            same = self.template == template
             shared = {r: rows.plans[r].shared() if rows.plans else None for r in asked}
             rows.places = {r: shared_places(student, rows.side, shared[r], r, same) for r in asked}
         return rows

@@ -85,7 +85,7 @@ def encode_side(
     later = [text for segments in rendered for text, _ in segments[1:]]
     encoded = iter(view.encode_many(later))
     flat, cut, unknown = [], 0, 0
-    unk = view.tokenizer.unk_token_id if view.family == "wordpiece" else None
+    unk = view.tokenizer.unk_token_id if view.family != "byte_bpe" else None  # GPT-2's is its EOS
     for r, segments in enumerate(rendered):
         row = _Row()
         asked_too = int((r + 1) * question_share) > int(r * question_share)

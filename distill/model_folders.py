@@ -7,7 +7,9 @@ the model itself and says the template in `minituo.json`.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from distill.errors import DistillError
 
@@ -45,3 +47,22 @@ def trained_template(path: str) -> str | None:
         return told.get("template") or None
     except (ValueError, AttributeError):
         raise DistillError(f"{card} is damaged; write it again or name a --template") from None
+
+
+def teacher_template(teacher: Any, given: str | None, students: str) -> str:
+    """The template that a teacher is asked with: the one given, else the one its folder was trained with, else the
+    student's. What a user would not expect is said on stderr."""
+    path = str(getattr(teacher, "path", ""))
+    told = trained_template(path) if path else None
+    name = given or told or students
+    if told is not None and told != name:
+        print(f"teacher {path}: trained with template {told!r}, asked with {name!r} as you say", file=sys.stderr)
+    elif given is None and name != students:
+        print(f"teacher {path}: asked with template {name!r}, which it was trained with", file=sys.stderr)
+    elif given is None and told is None and getattr(teacher.tokenizer, "chat_template", None):
+        print(
+            f"teacher {path}: it has a chat template of its own and is asked with {name!r}; name another with "
+            "teacher_template if it has learnt another",
+            file=sys.stderr,
+        )
+    return name

@@ -20,7 +20,7 @@ from distill.align import FLOOR
 from distill.batches import Batch
 from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
-from distill.fused import fused_losses
+from distill.fused import fused_losses, teacher_logits
 from distill.losses import LossTerm, number
 from distill.schedules import check_schedule, learning_rate_factor
 from distill.stored import StoredBatch, StoredSignals
@@ -124,6 +124,8 @@ class Distiller(pl.LightningModule):
         share = self.trainer.accumulate_grad_batches * self.trainer.world_size / batch.step_tokens
         terms = [term.at(self.trainer.global_step, self._total_steps, share) for term in self.losses]
         total, values = self.head_losses(terms, hidden, signals, batch)
+        if not torch.isfinite(total):
+            raise DistillError(self._not_finite(signals))
         found = dict(zip(self._loss_names, values, strict=True))
         if self.features is not None:
             found["loss/features"] = self.feature_losses(layers, signals, batch)
@@ -163,6 +165,17 @@ class Distiller(pl.LightningModule):
         else:
             objective = batch_objective(self.tutors, terms, signals, batch, hidden, head)
         return fused_losses(hidden, head, objective, [number(t.weight) for t in terms])
+
+    def _not_finite(self, signals: Any) -> str:
+        """Who is to blame for a loss that is no number."""
+        for signal in signals if isinstance(signals, list) else []:
+            for part in torch.arange(len(signal.hidden)).split(64):
+                if not torch.isfinite(teacher_logits(signal, part)).all():
+                    return "the teacher's logits are not finite: load it in full precision (dtype: fp32)"
+        return (
+            f"the loss is no number at step {self.trainer.global_step}: lower model.learning_rate, clip gradients "
+            "(trainer.gradient_clip_val: 1.0) or train in full precision (trainer.precision: 32-true)"
+        )
 
     def feature_losses(self, layers: dict[Any, Tensor], signals: Any, batch: Batch) -> Tensor:
         """The sum over all places, each teacher's with its shares; `layers` as `student_hidden` gives them."""

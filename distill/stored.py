@@ -103,9 +103,9 @@ class StoredSignals:
                 f"data.template is {data.template.name!r}, the signals in {self.path} were captured with "
                 f"{found.template!r}"
             )
-        if data.teacher_template.name not in (found.teacher_template, data.template.name):
+        if data.teacher_template not in (None, found.teacher_template):
             raise DistillError(
-                f"data.teacher_template is {data.teacher_template.name!r}, the signals in {self.path} were captured "
+                f"data.teacher_template is {data.teacher_template!r}, the signals in {self.path} were captured "
                 f"with {found.teacher_template!r}"
             )
         if data.question_share:

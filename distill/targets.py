@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from distill.errors import DistillError
 from distill.plans import NO_REST, PlanBatch
 
 LEAST = 1e-6
@@ -148,8 +149,11 @@ def dense_rows(
         found.append((rows[at[:, 0]] + start, at[:, 1], p[at[:, 0], at[:, 1]]))
         if rare is not None:
             found.append(rare(rows + start, p.masked_fill_(p > floor, 0.0)))
+    tops = torch.cat(largest)
+    if not torch.isfinite(tops).all():  # no outcome of such a position is above the floor: it would say nothing
+        raise DistillError("the teacher's logits are not finite: load it in full precision (dtype: fp32)")
     source, token, mass = (torch.cat(column) for column in zip(*found, strict=True))
-    return TeacherRows(source, token, mass, masses, torch.cat(silent), torch.cat(largest))
+    return TeacherRows(source, token, mass, masses, torch.cat(silent), tops)
 
 
 @torch.no_grad()

@@ -25,7 +25,9 @@ def check_source(path: str) -> None:
             f"{path} is a LoRA adapter, not a model; merge it into its base with peft and give the result"
         )
     if not (folder / "config.json").is_file():
-        raise TeacherError(f"{path} has no config.json; give a folder written by save_pretrained")
+        inner = folder / "student"  # a run of our own
+        way = inner if (inner / "config.json").is_file() else "a folder written by save_pretrained"
+        raise TeacherError(f"{path} has no config.json; give {way}")
     if any(folder.glob("*.safetensors")):
         return
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth")):

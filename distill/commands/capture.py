@@ -48,7 +48,7 @@ def _parser() -> Arguments:
     add("--size", type=int, metavar="N", help="draws a token (default 50), or entries a token (topk: default 64)")
     add("--temperature", type=float, default=1.0, help="of the teacher; default 1")
     add("--template", default="qa", help="data.template of the recipe; default qa")
-    add("--teacher-template", metavar="NAME", help="data.teacher_template of the recipe; default the same")
+    add("--teacher-template", metavar="NAME", help="data.teacher_template of the recipe; default as there")
     add("--max-length", type=int, default=512, metavar="N", help="data.max_length of the recipe, or more; default 512")
     add("--batch-size", type=int, default=16, metavar="N", help="rows the teacher reads at once; default 16")
     add("--limit", type=int, metavar="N", help="use only the first rows of each file, as data.limit")

@@ -16,6 +16,7 @@ from distill.align import Aligner
 from distill.data import InstructionData
 from distill.encoded import EncodedRows
 from distill.errors import DistillError
+from distill.model_folders import teacher_template
 from students.tokenizers import ByteView, load_tokenizer
 from tests import tiny
 
@@ -32,12 +33,16 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ByteView]:
 class Trainer:
     """What InstructionData looks at of a Trainer and of the model in it."""
 
-    def __init__(self, student: ByteView, teacher: ByteView | None, world: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self, student: ByteView, teacher: ByteView | None, world: int = 1, rank: int = 0, folder: str = ""
+    ) -> None:
         same = teacher is not None and teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab()
         self.lightning_module = SimpleNamespace(
             student_view=student, student_pad=0, features=None,
             tutors=[] if teacher is None else [SimpleNamespace(
-                view=teacher, pad=0, context=None, weight=1.0, sources=None,
+                view=teacher, pad=0, context=None, weight=1.0, sources=None, teacher=SimpleNamespace(
+                    tokenizer=teacher.tokenizer, path=folder
+                ),
                 aligner=None if same else Aligner(teacher, student),
             )],
         )  # fmt: skip
@@ -248,3 +253,51 @@ def test_non_commercial_parts_are_named_before_training(
     assert ("mix.jsonl: non-commercial use only" in said) == bool(parts)
     assert all(part in said for part in parts)
     assert "other.jsonl" not in said
+
+
+@pytest.mark.parametrize(
+    ("told", "given", "worn", "said"),
+    [
+        (None, None, "qa", ""),
+        ("alpaca", None, "alpaca", "asked with template 'alpaca', which it was trained with"),
+        ("alpaca", "chatml", "chatml", "trained with template 'alpaca', asked with 'chatml' as you say"),
+        ("alpaca", "alpaca", "alpaca", ""),
+        ("qa", None, "qa", ""),
+    ],
+)
+def test_the_template_a_teacher_is_asked_with(
+    told: str | None, given: str | None, worn: str, said: str, views: dict[str, ByteView], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What its folder says it was trained with, unless the recipe says otherwise; neither in silence."""
+    if told:
+        (tmp_path / "template.txt").write_text(told + "\n", encoding="utf-8")
+    data = InstructionData(file(tmp_path, "t.jsonl", some(2)), teacher_template=given)
+    data.trainer = Trainer(views["wordpiece"], views["byte"], folder=str(tmp_path))  # type: ignore[assignment]
+    data.setup("fit")
+    (lesson,) = data.rows["train"][([0], 1.0)].lessons
+    expected = views["byte"].encode_prompt(get_template(worn).render(data.records["train"][0])[0][0])
+    assert lesson.teacher.ids[0, : len(expected)].tolist() == expected
+    err = capsys.readouterr().err
+    assert said in err if said else "template" not in err
+
+
+def test_a_chat_template_is_not_passed_over_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = SimpleNamespace(path="qwen", tokenizer=SimpleNamespace(chat_template="{{ messages }}"))
+    assert teacher_template(teacher, None, "qa") == "qa"
+    assert "has a chat template of its own and is asked with 'qa'" in capsys.readouterr().err
+    assert teacher_template(teacher, "chatml", "qa") == "chatml"
+    assert not capsys.readouterr().err
+
+
+def test_text_that_the_student_cannot_write_is_counted(
+    views: dict[str, ByteView], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In answers, not in questions."""
+    records = [Record("𪚥龘？", output="小猫𪚥在龘家"), *some(1)]
+    ready(InstructionData(file(tmp_path, "t.jsonl", records)), views["wordpiece"])
+    assert "train: at 2 places in answers the student's tokenizer has no entry, [UNK] is learnt there" in (
+        capsys.readouterr().err
+    )
+    ready(InstructionData(file(tmp_path, "t.jsonl", records)), views["byte"])
+    assert "no entry" not in capsys.readouterr().err

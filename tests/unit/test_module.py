@@ -274,12 +274,25 @@ def test_neither_order_nor_padding_matters(ground: Ground, tmp_path: Path, monke
     assert values[1] == pytest.approx(values[0] + values[2], rel=1e-5)
 
 
-def test_a_teacher_that_says_nothing_finite_is_one_sentence(ground: Ground) -> None:
-    """Half precision that overflows, say."""
-    model = distiller(ground, [CE, KL], ground.other)
+@pytest.mark.parametrize("part", ["norm", "head"])
+@pytest.mark.parametrize("name", ["same", "other"])
+def test_a_teacher_that_says_nothing_finite_is_one_sentence(name: str, part: str, ground: Ground) -> None:
+    """Half precision that overflows, say, in the hidden states or not before the logits."""
+    model = distiller(ground, [CE, KL], getattr(ground, name))
     teacher: Any = model.tutors[0].teacher
-    teacher.model.model.norm.weight.data[0] = math.inf
-    with pytest.raises(DistillError, match=r"not finite.*dtype: fp32"):
+    if part == "norm":
+        base = teacher.model.base_model
+        (base.norm if name == "other" else base.ln_f).weight.data[0] = math.inf
+    else:
+        teacher.model.get_output_embeddings().weight.data.mul_(1e39)
+    with pytest.raises(DistillError, match=r"the teacher's (hidden states|logits) are not finite.*dtype: fp32"):
+        fit(model, InstructionData(ground.train, batch_size=6))
+
+
+def test_a_student_that_went_astray_is_one_sentence(ground: Ground) -> None:
+    model = distiller(ground, [CE])
+    model.student.transformer.ln_f.weight.data[0] = math.nan
+    with pytest.raises(DistillError, match=r"the loss is no number at step 0: lower model\.learning_rate"):
         fit(model, InstructionData(ground.train, batch_size=6))
 
 
