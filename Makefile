@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-che
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-setup: $(STAMP) ## a virtual environment in .venv with everything that is needed (1.5 GB, some minutes, once)
+setup: $(STAMP) ## a virtual environment in .venv with everything that is needed (1.8 GB, some minutes, once)
 
 demo: setup ## the whole pipeline on the embedded teacher, offline
 	$(BIN)/python -m distill demo
@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	    { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo "installing into $(VENV) (1.5 GB, some minutes)"
+	@echo "installing into $(VENV) (1.8 GB, some minutes)"
 	$(PIP) torch
 	$(PIP) -e '.[dev]'
 	@touch $(STAMP)

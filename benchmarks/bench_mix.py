@@ -128,7 +128,7 @@ class Files:
         path.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
             for name, count in members.items():
-                with packed.open(name, "w") as file:
+                with packed.open(name, "w", force_zip64=True) as file:
                     file.writelines(make(number) for number in self.rows(count))
 
     def baike(self, number: int) -> bytes:

@@ -26,11 +26,12 @@ def ray_engine() -> Engine:
         import ray.data
     except ImportError:
         raise DataError("--engine ray needs Ray: pip install 'minituo[ray]'") from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of this run
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
             raise DataError(f"no Ray cluster answers at $RAY_ADDRESS {address!r}: {error}") from None
     return run

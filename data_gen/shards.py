@@ -160,12 +160,19 @@ def _seen(task: Task, row: RawRow, record: Record | None) -> Seen:
     line = b""
     if task.lines:
         # A source of several files may hold an array beside JSON lines.
-        raw = row.raw if row.raw is not None else orjson.dumps(row.value) if not task.as_record else b""
-        line = orjson.dumps(record) if task.as_record else raw
+        if task.as_record or row.raw is None:
+            line = _tight(orjson.dumps(record if task.as_record else row.value))
+        else:
+            line = row.raw
     size = task.measure(record) if task.measure is not None and record is not None else 0
     digest = content_id(record) if task.clean is not None and record is not None else ""
     stratum = field_of(row.value, task.stratum) if task.stratum else None
     return Seen(row.number, line, digest, size, stratum, task.mark(record) if task.mark and record else None)
+
+
+def _tight(line: bytes) -> bytes:
+    """The same bytes in no more memory than they need: what orjson gives sits in a buffer of 4 to 8 KiB at least."""
+    return memoryview(line).tobytes()
 
 
 def rows_of(shard: Shard, numbers: Sequence[int] | None, tally: Tally) -> Iterator[RawRow]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import textwrap
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,19 @@ def test_duplicates_are_left_out_within_and_across_sources() -> None:
     assert [part["dropped"] for part in manifest["sources"]] == [{"duplicate": 1}, {"duplicate": 1}]
     build_mix(recipe(sources, dedup="none"), "out.jsonl")
     assert taken() == ["甲", "乙", "甲", "乙", "丙", "丁"]
+
+
+def test_a_part_takes_the_memory_of_its_text() -> None:
+    write_records("a.jsonl", (Record(f"第{i}个问题", output="答" * 300) for i in range(1000)))
+    made = recipe({"./a.jsonl": 900})
+    build_mix(made, "first.jsonl")  # what is imported and kept by the way
+    tracemalloc.start()
+    try:
+        build_mix(made, "out.jsonl")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * Path("out.jsonl").stat().st_size
 
 
 def test_only_what_was_taken_counts_as_a_duplicate() -> None:

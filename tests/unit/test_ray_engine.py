@@ -18,7 +18,7 @@ from data_gen.mixes import build_mix
 from data_gen.records import DataError
 from data_gen.sampling import sample_rows
 
-ray = pytest.importorskip("ray", reason="Ray is an extra of its own: pip install 'minituo[ray]'")
+ray = pytest.importorskip("ray", reason="part of the extra dev on Linux only: pip install 'minituo[ray]'")
 pytestmark = pytest.mark.slow
 
 
@@ -29,17 +29,20 @@ def engine() -> Iterator[Any]:
 
     from data_gen.ray_engine import ray_engine
 
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    os.environ["RAY_ADDRESS"] = cluster.address
-    try:
-        yield ray_engine()
-        assert len(ray.nodes()) == 2
-    finally:
-        del os.environ["RAY_ADDRESS"]
-        ray.shutdown()
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # what else runs on this machine is not its business
+        node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        cluster.add_node(**node)
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        try:
+            yield ray_engine()
+            assert len(ray.nodes()) == 2
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
 
 
 @pytest.fixture(autouse=True)
