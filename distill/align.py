@@ -27,9 +27,11 @@ from torch.autograd.function import once_differentiable
 from distill.encoding import Side
 from distill.plans import PlanBatch, RowPlan, join_plans, lay_row
 from distill.set_loss import set_gradient
+from distill.signal_keys import tokenization
 from distill.targets import RareOutcomes, Tables, Targets, TeacherRows, build_targets, dense_rows
 from distill.vocabulary_sets import VocabularySets
 from students.tokenizers import ByteView
+from teachers.base import vocabulary_id
 
 EOS_BYTE = b"\xff"
 """Stands for EOS in the bytes of a row; no UTF-8 text holds it"""
@@ -43,7 +45,7 @@ class Aligner:
     """Plans and targets for one ordered pair of tokenizers."""
 
     def __init__(self, teacher: ByteView, student: ByteView, floor: float = FLOOR) -> None:
-        self.sets, self.floor = VocabularySets(teacher, student), floor
+        self.sets, self.floor = pair_sets(teacher, student), floor
         one, order = self.sets.single_paths, self.sets.order
         silent = np.zeros(len(teacher.entries), dtype=bool)
         silent[_silent(self.sets.teacher_bytes, teacher)] = True
@@ -129,6 +131,29 @@ class _SetLoss(torch.autograd.Function):
     def backward(ctx: Any, by: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * by, None, None
+
+
+_pairs: dict[tuple[Any, ...], VocabularySets] = {}
+"""Tables of the pairs that were met last: they take seconds, and learn from every text"""
+PAIRS = 4
+
+
+def pair_sets(teacher: ByteView, student: ByteView) -> VocabularySets:
+    """The tables of a pair, built once in a process: known by the entries of both and by how each cuts."""
+    if not (hasattr(teacher.tokenizer, "backend_tokenizer") and hasattr(student.tokenizer, "backend_tokenizer")):
+        return VocabularySets(teacher, student)  # an endpoint's, of which nobody knows how it cuts
+    key = *_fingerprints(teacher), *_fingerprints(student)
+    if key not in _pairs:
+        while len(_pairs) >= PAIRS:
+            del _pairs[next(iter(_pairs))]
+        _pairs[key] = VocabularySets(teacher, student)
+    return _pairs[key]
+
+
+def _fingerprints(view: ByteView) -> tuple[Any, ...]:
+    tokenizer = view.tokenizer
+    special = tokenizer.eos_token_id, tokenizer.unk_token_id, tuple(sorted(tokenizer.all_special_ids))
+    return vocabulary_id(tokenizer), tokenization(tokenizer), special
 
 
 def _silent(entries: Sequence[bytes | None], view: ByteView) -> list[int]:

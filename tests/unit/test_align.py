@@ -450,3 +450,21 @@ def test_padded_output_embeddings(views: dict[str, ByteView], width: int) -> Non
     wide = torch.nn.functional.pad(theirs, (0, width), value=9.0), torch.nn.functional.pad(ours, (0, width), value=-1e9)
     expected = aligner.loss(theirs, ours, aligner.batch(plans))
     torch.testing.assert_close(aligner.loss(*wide, aligner.batch(plans)), expected)
+
+
+def test_the_tables_of_a_pair_are_built_once(views: dict[str, ByteView], tmp_path: Path) -> None:
+    """Whoever loaded the tokenizers; another special entry or another way of cutting makes another pair."""
+    teacher, student = views["sentencepiece"], views["wordpiece"]
+    first = align.pair_sets(teacher, student)
+    again = ByteView(load_tokenizer(tiny.wordpiece(tmp_path / "again")))
+    assert align.pair_sets(teacher, again) is first
+    again.tokenizer.eos_token = "[MASK]"
+    assert align.pair_sets(teacher, again) is not first
+    cut = ByteView(load_tokenizer(tmp_path / "again"))
+    cut.tokenizer.backend_tokenizer.normalizer = None
+    assert align.pair_sets(teacher, cut) is not first
+    for n in range(align.PAIRS):
+        cut.tokenizer.backend_tokenizer.add_tokens([f"词{n}"])
+        align.pair_sets(cut, student)
+    assert len(align._pairs) <= align.PAIRS
+    assert align.pair_sets(teacher, student) is not first, "the oldest are forgotten"
