@@ -8,18 +8,18 @@ and gives it up while it pauses: another attempt queues up with the first ones.
 from __future__ import annotations
 
 import asyncio
-import random
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from collections import deque
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from teachers.base import Completion, Request, estimated_tokens
+from teachers.efforts import USELESS_ANSWERS, Effort, enough, pause, useless
 from teachers.http_errors import Again, Never, Response, of_status
 from teachers.keys import Key
 from teachers.post import Client, way_to
@@ -29,31 +29,11 @@ from teachers.wire import Wires
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
 
-LONGEST_PAUSE_S = 30.0
-PATIENCE_S = 600.0
-"""How long a rate limit may put one request off, all its 429 together"""
-SPREAD_S = 2.0
-"""Over how long those who were told the same Retry-After spread out"""
-USELESS_ANSWERS = 3
-"""So often an empty answer, or one that is no JSON, is taken for a fault; then it is what the model has to say"""
 TURN_S = 0.0002
 PAUSING = 3
 """Requests that may pause, as a multiple of those in flight"""
-
-
-@dataclass(slots=True)
-class _Effort:
-    """What one request has cost so far."""
-
-    start: float
-    sent: int = 0
-    failed: int = 0
-    put_off_s: float = 0.0
-    first: Again | None = None
-    direct: bool = True
-    """It went over a connection of our own, which follows no redirect"""
-    useless: int = 0
-    usage: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
+SENDS = 2
+"""So many at a turn of the loop: what has arrived meanwhile is read, and safe, before the next ones leave"""
 
 
 class Calls:
@@ -64,7 +44,7 @@ class Calls:
 
         self.teacher = teacher
         self._retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Again), wait=_pause, stop=_enough, sleep=self._rest, reraise=True
+            retry=retry_if_exception_type(Again), wait=pause, stop=enough, sleep=self._rest, reraise=True
         )
         self.done: SimpleQueue[Completion | BaseException | None] = SimpleQueue()
         """None: somebody went to pause"""
@@ -73,7 +53,11 @@ class Calls:
         self._pausing = 0
         self._over = asyncio.Event()
         self._places = asyncio.Semaphore(teacher.concurrency)
-        self._gate = asyncio.Lock()
+        self._at_gate: deque[asyncio.Future[None]] = deque()
+        self._gate_opens = False
+        self._submitted: deque[Request] = deque()
+        self._told = False
+        """The loop is going to look at what was submitted"""
         teacher.ring.renew()
         self._tasks: set[asyncio.Task[Completion]] = set()
         self._way: Wires | Client = way_to(teacher)
@@ -86,23 +70,50 @@ class Calls:
         self._thread.start()
 
     def has_room(self, taken: int) -> bool:
-        """Whether another request may be taken while `taken` are not done."""
+        """Whether another request may be taken while `taken` are not done.
+
+        Once the endpoint has answered as many wait as are in flight, so that the next one leaves when an answer comes
+        and not when the caller has dealt with it.
+        """
         most = self.teacher.concurrency
-        pausing = min(self._pausing, PAUSING * most) if self.teacher.reached_before() else 0
-        return not self.over and taken - pausing < most
+        more = most + min(self._pausing, PAUSING * most) if self.teacher.reached_before() else 0
+        return not self.over and taken < most + more
 
     def submit(self, request: Request) -> None:
-        self._loop.call_soon_threadsafe(self._start, request)
+        """Send it when there is a place; several at once wake the loop once."""
+        self._submitted.append(request)
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._start)
 
     def wind_down(self) -> None:
         """Send nothing more; what is in flight still comes."""
         self.over = True
         self._loop.call_soon_threadsafe(self._over.set)
 
-    def _start(self, request: Request) -> None:
-        task = self._loop.create_task(self._complete(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._finish)
+    def _start(self) -> None:
+        self._told = False
+        while self._submitted:
+            task = self._loop.create_task(self._complete(self._submitted.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._finish)
+
+    def _gate(self) -> asyncio.Future[None]:
+        """Done when it is this one's turn to send."""
+        turn = self._loop.create_future()
+        self._at_gate.append(turn)
+        if not self._gate_opens:
+            self._gate_opens = True
+            self._loop.call_soon(self._open_gate)
+        return turn
+
+    def _open_gate(self) -> None:
+        for _ in range(min(SENDS, len(self._at_gate))):
+            if not (turn := self._at_gate.popleft()).done():
+                turn.set_result(None)
+        self._gate_opens = bool(self._at_gate)
+        if self._gate_opens:
+            self._loop.call_soon(self._open_gate)
 
     def _finish(self, task: asyncio.Task[Completion]) -> None:
         self._tasks.discard(task)
@@ -132,7 +143,7 @@ class Calls:
 
     async def _complete(self, request: Request) -> Completion:
         """One request to its end: an answer, or a completion that carries the error."""
-        effort = _Effort(time.monotonic())
+        effort = Effort(time.monotonic())
         try:
             try:
                 return await self._attempt(request, effort, self.teacher)
@@ -148,7 +159,7 @@ class Calls:
             seconds = round(time.monotonic() - effort.start, 3)
             return Completion(request.key, "", "error", text, fatal, "", effort.usage, effort.sent, seconds)
 
-    async def _attempt(self, request: Request, effort: _Effort, teacher: ChatGPTTeacher) -> Completion:
+    async def _attempt(self, request: Request, effort: Effort, teacher: ChatGPTTeacher) -> Completion:
         """One sending, in one of the places, with the key whose turn it is."""
         if effort.first is not None:  # the first one was made already
             error, effort.first = effort.first, None
@@ -160,8 +171,7 @@ class Calls:
             effort.direct = isinstance(way, Wires)
             line = await way.line()  # opened before its turn: from there on nothing may hold it up
             async with teacher.ring.turn(tokens, self._sleep) as key:
-                async with self._gate:  # one sending a turn of the loop: what has arrived is read, and safe, first
-                    await asyncio.sleep(0)
+                await self._gate()
                 if self._over.is_set():
                     way.leave(line)
                     raise Never("not sent: the run was stopped")
@@ -171,7 +181,7 @@ class Calls:
                 answer = way.send(line, orjson.dumps(teacher.body(request)), key, take)
             return await answer
 
-    def _take(self, request: Request, effort: _Effort, key: Key, tokens: int, response: Response) -> Completion:
+    def _take(self, request: Request, effort: Effort, key: Key, tokens: int, response: Response) -> Completion:
         """What came, read, and safe when this returns; raises Again or Never for everything that is no good answer."""
         if effort.direct and 300 <= response.status_code < 400:  # the client knows how to follow
             if isinstance(self._way, Wires):
@@ -183,10 +193,10 @@ class Calls:
             effort.usage[name] = effort.usage.get(name, 0) + count
         if teacher.ring.paced:
             key.give_back(tokens - sum(reply.usage[name] for name in ("prompt_tokens", "completion_tokens")))
-        useless = _useless(reply, teacher.wants_json)
-        effort.useless += bool(useless)
-        if useless and effort.useless < USELESS_ANSWERS and effort.failed + 1 < teacher.max_attempts:
-            raise Again(useless)
+        why = useless(reply, teacher.wants_json)
+        effort.useless += bool(why)
+        if why and effort.useless < USELESS_ANSWERS and effort.failed + 1 < teacher.max_attempts:
+            raise Again(why)
         seconds = round(time.monotonic() - effort.start, 3)
         completion = Completion(
             request.key, reply.text, reply.reason, None, False, reply.model, effort.usage, effort.sent, seconds,
@@ -230,45 +240,3 @@ class Calls:
         except TimeoutError:
             return False
         return True
-
-
-def _useless(reply: Reply, wants_json: bool) -> str:
-    """Why an answer is not taken at once; "" when it is."""
-    if not reply.text.strip():
-        return "the answer was empty"
-    if wants_json and reply.reason != "length":
-        try:
-            orjson.loads(reply.text)
-        except orjson.JSONDecodeError:
-            return "the answer was no JSON"
-    return ""
-
-
-def _pause(state: Any) -> float:
-    """Seconds before the next attempt: what the server asks for, or doubled each time; spread out either way."""
-    error, effort, teacher = _of(state)
-    doubled = min(teacher.backoff_s * 2.0 ** min(effort.sent - 1, 10), LONGEST_PAUSE_S)
-    pause = doubled * random.uniform(0.5, 1.0)
-    if error.free:
-        return 0.0
-    if error.wait_s is not None:  # never early; those who were told the same moment spread out more each time
-        pause = error.wait_s + 0.03 + random.uniform(0.0, min(doubled, SPREAD_S) if effort.sent > 1 else 0.1)
-    effort.put_off_s += pause if error.limited else 0.0
-    return pause
-
-
-def _enough(state: Any) -> bool:
-    """Rate limits are waited for; every other failure counts. A host that never answered is given up early."""
-    error, effort, teacher = _of(state)
-    if error.free:
-        return False
-    if error.limited:
-        return effort.put_off_s >= PATIENCE_S or (error.wait_s or 0.0) > PATIENCE_S
-    effort.failed += 1
-    never = error.unreachable and not teacher.reached_before()
-    return effort.failed >= (min(3, teacher.max_attempts) if never else teacher.max_attempts)
-
-
-def _of(state: Any) -> tuple[Again, _Effort, ChatGPTTeacher]:
-    _, effort, teacher = state.args
-    return state.outcome.exception(), effort, teacher

@@ -89,7 +89,7 @@ class ChatGPTTeacher:
         self._calls: Calls | None = None
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions as they finish, any order; at most `concurrency` requests are taken ahead of them.
+        """Completions as they finish, any order. At most `concurrency` requests are in flight, as many wait.
 
         Those that pause before another attempt do not count, up to three times as many.
         """

@@ -172,11 +172,13 @@ class Wires:
         self._url, self._timeout_s = teacher.base_url, teacher.timeout_s
         parts = urlsplit(teacher.base_url)
         self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls: Any = None
+        self._how: dict[str, Any] = {}
         if parts.scheme == "https":
             from httpx2 import create_ssl_context
 
-            self._tls = create_ssl_context()
+            self._how["ssl"] = create_ssl_context()
+        if self._host.strip("0123456789."):  # a name
+            self._how["happy_eyeballs_delay"] = SECOND_ADDRESS_S
         told = {
             "Host": parts.netloc,
             "Content-Type": "application/json",
@@ -201,9 +203,8 @@ class Wires:
             self._lines.discard(line)
         try:
             async with asyncio.timeout(min(self._timeout_s, CONNECT_S)):
-                more: dict[str, Any] = {"ssl": self._tls, "happy_eyeballs_delay": SECOND_ADDRESS_S}
                 loop = asyncio.get_running_loop()
-                _, line = await loop.create_connection(lambda: Line(self._url), self._host, self._port, **more)
+                _, line = await loop.create_connection(lambda: Line(self._url), self._host, self._port, **self._how)
         except (OSError, TimeoutError) as error:
             raise unreachable(self._url, error) from None
         self._lines.add(line)

@@ -53,6 +53,7 @@ def rows(name: str = "out.jsonl") -> list[dict[str, Any]]:
         ["--strategy", "lamini_example", "--rows", "12", "--tasks-per-request", "6"],
         ["--strategy", "lamini_topic", "--rows", "12", "--topics", "topics.txt"],
         ["--strategy", "evolve", "--rows", "12", "--no-judge", "--rounds", "2"],
+        ["--strategy", "evolve", "--rows", "12", "--judge"],
         ["--strategy", "self_chat", "--rows", "12", "--turns", "2"],
         ["--strategy", "augment", "--instructions", "stories.jsonl", "--tasks-per-request", "3"],
         ["--strategy", "translate", "--instructions", "english.jsonl"],

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_gen.journal import Journal, Places, compact, completion_of, request_hash
+from data_gen.journal import Journal, compact, completion_of, request_hash
+from data_gen.places import Places
 from data_gen.records import DataError
 from teachers.base import Completion, Request
 

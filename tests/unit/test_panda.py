@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from teachers import generation
 from teachers.base import Request, SignalTeacher, TeacherError, TextTeacher, vocabulary_id
+from teachers.chance import Chance, choose_in_nucleus
 from teachers.kv_cache import growing_cache
 from teachers.panda import PandaTeacher
 from teachers.text import TokenText
@@ -112,7 +113,7 @@ def test_without_a_seed_the_key_decides(folders: dict[str, Path]) -> None:
 def test_sampling_follows_the_distribution() -> None:
     mass = torch.tensor([0.5, 0.3, 0.15, 0.05])
     rows = [generation.Job([0], 1, temperature=1.0, seed=n) for n in range(4000)]
-    chance = generation.Chance(rows, "cpu")
+    chance = Chance(rows, "cpu")
     chosen = chance.choose(mass.log().expand(4000, 4), torch.zeros(4000, dtype=torch.long))
     share = torch.bincount(chosen, minlength=4) / 4000
     assert torch.allclose(share, mass, atol=0.025)
@@ -122,8 +123,8 @@ def test_nucleus_holds_the_likeliest_entries_only() -> None:
     mass = torch.tensor([[0.05, 0.5, 0.15, 0.3]]).expand(500, 4)
     draws = torch.rand(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for top_p, allowed in ((0.5, {1}), (0.75, {1, 3}), (0.9, {1, 2, 3})):
-        narrow = generation.choose_in_nucleus(mass, torch.full((500,), top_p), draws)
-        searched = generation.choose_in_nucleus(mass, torch.full((500,), top_p), draws, likely=1)
+        narrow = choose_in_nucleus(mass, torch.full((500,), top_p), draws)
+        searched = choose_in_nucleus(mass, torch.full((500,), top_p), draws, likely=1)
         assert set(narrow.tolist()) == allowed
         assert narrow.equal(searched)
 
