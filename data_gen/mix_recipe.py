@@ -12,6 +12,7 @@ sources:
   coig: 5000             # that many rows, drawn by the seed; or: all
   alpaca-zh: {weight: 0.7}
   webtext: {weight: 0.3, where: ["star>=3"]}
+  ./corpus/: 1000          # the files of a folder, or a pattern of files, together
 
 Cleaning (nfkc, simplified, filters, licences) is described in data_gen/cleaning.py.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.cleaning import check_filters
+from data_gen.inputs import open_input
 from data_gen.provenance import effective_licence
 from data_gen.records import DataError
 from data_gen.registry import get_source
@@ -167,7 +169,10 @@ def _part(value: Any, where: str) -> Part:
 
 def sources_of(mix: Mix) -> dict[str, Source]:
     """The source of every part, under the licence that the recipe states for files of the user's own."""
-    sources = {name: get_source(name, part.columns or None, part.path) for name, part in mix.sources.items()}
+    sources = {
+        name: get_source(name, part.columns or None, part.path) if part.path else open_input(name, part.columns or None)
+        for name, part in mix.sources.items()
+    }
     for name, part in mix.sources.items():
         if part.licence:
             sources[name].licence = Licence(part.licence, "as the mix's recipe says")

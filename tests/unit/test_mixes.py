@@ -190,6 +190,25 @@ def test_a_part_may_name_its_file_and_columns() -> None:
     assert (record.instruction, record.output, record.source) == ("问", "答", "mine")
 
 
+def test_a_folder_or_a_pattern_is_one_part() -> None:
+    Path("corpus").mkdir()
+    records("corpus/b.jsonl", "丙", "丁")
+    records("corpus/a.jsonl", "甲", "乙")
+    records("c-1.jsonl", "戊")
+    manifest = build_mix(recipe({"./corpus/": "all", "c-*.jsonl": {"rows": 1, "licence": "MIT"}}), "out.jsonl")
+    assert taken() == ["甲", "乙", "丙", "丁", "戊"]
+    assert [[file["file"] for file in part["files"]] for part in manifest["sources"]] == [
+        ["a.jsonl", "b.jsonl"],
+        ["c-1.jsonl"],
+    ]
+    assert manifest["licence"]["parts"]["c-*.jsonl"] == "MIT"
+    assert not build_mix("mix.yaml", "out.jsonl")["built"]
+    records("corpus/c.jsonl", "己")
+    assert build_mix("mix.yaml", "out.jsonl")["rows"] == 6
+    with pytest.raises(DataError, match=r"the pattern d-\*.jsonl holds no file"):
+        build_mix(recipe({"d-*.jsonl": "all"}), "none.jsonl")
+
+
 def test_nothing_to_do_until_something_changes() -> None:
     path = records("a.jsonl", *(f"第{i}问" for i in range(20)))
     mix = recipe({path: 5})
@@ -347,4 +366,4 @@ def test_the_recipe_in_the_docs_loads() -> None:
     start = page.index("    name: my_mix")
     Path("docs.yaml").write_text(textwrap.dedent(page[start : page.index("\n\n", start)]))
     wanted = load_mix("docs.yaml").wanted()
-    assert wanted == {"coig": 2000, "alpaca-zh": 5250, "webtext": 2250, "./my.csv": 500}
+    assert wanted == {"coig": 2000, "alpaca-zh": 4550, "webtext": 1950, "./my.csv": 500, "./corpus/": 1000}
