@@ -123,6 +123,8 @@ class Batch:
     """Characters of the supervised text"""
     rows: list[int]
     """Which rows of the data set these are"""
+    trial: tuple[Batch, Batch] | None = None
+    """With the first packed batch: a few rows packed and apart, which the models must see alike"""
 
     def to(self, device: Any) -> Batch:
         """A copy on a device."""

@@ -21,8 +21,10 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from data_gen.progress import Progress
+from distill.errors import DistillError
 from distill.files import write_whole
 from distill.quiet import quiet_transformers
+from distill.sharding import is_sharded, whole_state, whole_student
 from distill.training_data import manifest_of
 
 
@@ -65,6 +67,13 @@ class SampleAnswers(Callback):
         """
         self.count, self.max_tokens = count, max_tokens
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """One rank alone cannot ask a student that lies on several."""
+        if is_sharded(trainer.strategy):
+            raise DistillError(
+                "SampleAnswers asks a whole student: with this strategy leave it out of trainer.callbacks"
+            )
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Greedy answers, on stderr."""
         if trainer.sanity_checking or not trainer.is_global_zero or not self.count:
@@ -81,22 +90,34 @@ class SampleAnswers(Callback):
 
 
 class RandomState(Callback):
-    """Saves and restores every random generator, so that a resumed run with dropout is the very run."""
+    """Saves and restores every random generator of every rank, so that a resumed run with dropout is the very run."""
+
+    rank, world = 0, 1
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Who else there is."""
+        self.rank, self.world = trainer.global_rank, trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors and numbers only."""
+        """Plain tensors and numbers only; of several ranks, which all call this, a list."""
         name, keys, at, has_gauss, cached = np.random.get_state()
         version, internal, gauss = random.getstate()
-        return {
+        own = {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), at, has_gauss, cached],
             "python": [version, list(internal), gauss],
         }
+        if self.world == 1:
+            return own
+        ranks: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(ranks, own)
+        return {"ranks": ranks}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Kept until training starts: building the run draws numbers in between."""
-        self.pending: dict[str, Any] | None = state_dict
+        ranks = state_dict.get("ranks", [state_dict])
+        self.pending: dict[str, Any] | None = ranks[self.rank % len(ranks)]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Put every generator where it stood."""
@@ -229,15 +250,16 @@ class RunFolder(Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Best weights by validation when there was one, otherwise the last."""
         seconds = round(self._elapsed(), 2)
-        if not trainer.is_global_zero or trainer.interrupted:
+        if trainer.interrupted:
             return
         best = next((c.best_model_path for c in trainer.callbacks if isinstance(c, ModelCheckpoint)), "")
+        state = {} if best else whole_state(trainer)
+        if not trainer.is_global_zero:
+            return
         if best:
             state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-            own = {k.removeprefix("student."): v for k, v in state.items() if k.startswith("student.")}
-            pl_module.student.load_state_dict(own)
         folder = Path(trainer.default_root_dir)
-        save_student(pl_module.student, pl_module.tokenizer, folder / "student")
+        save_student(whole_student(pl_module.student, state), pl_module.tokenizer, folder / "student")
         (folder / "complete.json").write_text(json.dumps(_goal(trainer) | {"seconds": seconds}), encoding="utf-8")
 
 

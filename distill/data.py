@@ -25,7 +25,6 @@ from distill.encoded import EncodedRows, TaughtRows
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
 from distill.model_folders import teacher_template
-from distill.packing import check_packing
 from distill.tutors import Tutor, shares
 
 PARTS = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}
@@ -79,7 +78,7 @@ class InstructionData(pl.LightningDataModule):
             raise DistillError(f"data.question_share is a share between 0 and 1, got {question_share}")
         self.max_length, self.question_share, self.seed, self.limit = max_length, question_share, seed, limit
         self.width = max_length if packing else None
-        self._checked = not packing
+        self._tried = not packing
         self.records: dict[str, list[Record]] = {}
         self.rows: dict[str, EncodedRows] = {}
         self._found: dict[str, list[Record]] = {}
@@ -88,6 +87,7 @@ class InstructionData(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read and encode what the stage needs, once."""
+        self.plan = None
         self.read(stage)
         for part in PARTS[stage]:
             if part not in self.rows and self.files[part]:
@@ -202,32 +202,30 @@ class InstructionData(pl.LightningDataModule):
         )  # fmt: skip
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Before the first packed batch: do the models keep its rows apart? Everything is on its device by now."""
-        if not self._checked:
-            self._checked = True
-            self._check_packing(batch)
-        return batch
-
-    def _check_packing(self, batch: Batch) -> None:
+        """The first packed batch carries rows to try the models on. Everything is on its device by now."""
         trainer: Any = self.trainer
-        if trainer.state.fn == "predict" or "fsdp" in type(trainer.strategy).__name__.lower():
-            return  # no batch of ours is run; sharded weights cannot be used out of turn
+        if self._tried or trainer.state.fn == "predict":  # predicting runs no batch of ours
+            return batch
+        self._tried = True
         rows = self.rows["train" if trainer.state.fn == "fit" else "val"]
         few = np.resize(np.argsort(rows.student.lengths, kind="stable")[:3], 3).tolist()
         pair = [rows.batch(few, 1.0, width).to(batch.student.ids.device) for width in (self.width, None)]
         if trainer.state.fn != "fit":
             pair = [replace(one, lessons=[]) for one in pair]
-        check_packing(trainer.lightning_module, *pair)
+        return replace(batch, trial=(pair[0], pair[1]))
 
     def state_dict(self) -> dict[str, Any]:
         """Where in the order of rows the run stands; Lightning puts it into the checkpoint."""
         return self.plan.state_dict() if self.plan is not None else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Kept until the loader is made. (A stateful loader would be filled too late: the schedule needs its length
-        before Lightning restores loops.)
+        """Kept until there is a sampler; FSDP has one by then, as its optimizer, which asks for it, comes first.
+        (A stateful loader would be filled too late: the schedule needs its length before Lightning restores loops.)
         """
-        self._resume_at = state_dict or None
+        if self.plan is not None and state_dict:
+            self.plan.load_state_dict(state_dict)
+        else:
+            self._resume_at = state_dict or None
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader

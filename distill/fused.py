@@ -23,6 +23,7 @@ from torch.nn import functional
 from distill.gradients import mixed_gradient
 from distill.losses import LossTerm, number
 from distill.set_loss import set_gradient
+from distill.sharding import whole
 from distill.targets import Tables, Targets
 from teachers.base import DenseSignal
 
@@ -56,14 +57,16 @@ def fused_losses(
 
 
 def head_parameters(head: Any) -> tuple[Tensor, Tensor | None]:
-    """Weight (vocab, width) and bias of an output embedding; low-rank adapters are added in, with their gradients."""
-    if not hasattr(head, "lora_A"):
-        return head.weight, getattr(head, "bias", None)
-    weight = head.base_layer.weight
-    for name in head.active_adapters if not head.merged else []:
+    """Weight (vocab, width) and bias of an output embedding; low-rank adapters are added in, with their gradients.
+
+    Both are whole tensors, also where the parameters lie in parts on several devices.
+    """
+    plain = getattr(head, "base_layer", head)
+    weight, bias = whole(plain.weight), getattr(plain, "bias", None)
+    for name in head.active_adapters if hasattr(head, "lora_A") and not head.merged else []:
         if name in head.lora_A:
-            weight = weight + head.get_delta_weight(name).to(weight.dtype)
-    return weight, head.base_layer.bias
+            weight = weight + whole(head.get_delta_weight(name)).to(weight.dtype)
+    return weight, None if bias is None else whole(bias, 1)
 
 
 class _Fused(torch.autograd.Function):

@@ -20,6 +20,7 @@ from distill.files import write_whole
 from distill.fit import check_run_folder, processor_precision
 from distill.fit_errors import first_sentence
 from distill.module import Distiller
+from distill.sharding import check_strategy
 
 SETTING = re.compile(r"val_check_interval|Early stopping conditioned on metric")
 """In what Lightning says of a setting only once training begins"""
@@ -128,9 +129,11 @@ class DistillCLI(LightningCLI):
                 callback.dirpath = str((root / "checkpoints").resolve())
         _check_trainer(config)
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError) as error:  # a MisconfigurationException is no such error
             raise DistillError(f"trainer: {first_sentence(error)}") from None
+        check_strategy(trainer.strategy)
+        return trainer
 
     def before_fit(self) -> None:
         """Go on from the run's last checkpoint when it is the same recipe; write down what is resolved."""

@@ -22,13 +22,15 @@ from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
 from distill.fused import fused_losses, teacher_logits
 from distill.losses import LossTerm, number
+from distill.packing import check_packing
 from distill.schedules import check_schedule, learning_rate_factor
+from distill.sharding import clip_gradients, plain_name, shard
 from distill.stored import StoredBatch, StoredSignals
 from distill.tutors import TeacherTerm, Tutor, batch_objective, pad_id
 from students.build import build_student, preset_names
 from students.tokenizers import ByteView, load_tokenizer
 from teachers.base import DenseSignal, SignalTeacher, nearest
-from teachers.hidden import CatchLayers
+from teachers.hidden import CatchLayers, find_blocks
 
 
 class Distiller(pl.LightningModule):
@@ -115,9 +117,17 @@ class Distiller(pl.LightningModule):
         self.final_factor, self.weight_decay, self.betas = final_factor, weight_decay, betas
         self._validation: list[tuple[float, int, int]] = []
         self._total_steps = 1
+        self._matrices = {name for name, parameter in self.named_parameters() if parameter.ndim >= 2}
+
+    def configure_model(self) -> None:
+        """Under ModelParallelStrategy the weights lie in parts on all devices."""
+        if self.device_mesh is not None:
+            shard(self, find_blocks(self.student), self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum over supervised tokens, divided by those of the whole accumulated batch, on every device together."""
+        if batch.trial is not None:
+            check_packing(self, *batch.trial)
         hidden, layers = self.student_hidden(batch)  # (tokens, width)
         signals = self.teacher_signals(batch)
         # Lightning divides by the accumulated batches and averages over devices: undo both.
@@ -199,6 +209,8 @@ class Distiller(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects the negative log-likelihood of the supervised tokens."""
+        if batch.trial is not None:
+            check_packing(self, *batch.trial)
         hidden, _ = self.student_hidden(batch)
         nats, _ = self.head_losses([LossTerm("ce")], hidden, None, batch)
         counted = batch.step_tokens > 0  # with several ranks some batches only fill the last round up
@@ -228,10 +240,11 @@ class Distiller(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, decay on matrices only, with warm-up and the schedule counted in optimizer steps."""
-        trained = [p for p in self.parameters() if p.requires_grad]
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        matrices = [name for name in trained if plain_name(name) in self._matrices]  # parts have no shape of their own
         groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [trained[name] for name in matrices], "weight_decay": self.weight_decay},
+            {"params": [p for name, p in trained.items() if name not in matrices], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas, fused=True)
         self._total_steps = total = int(self.trainer.estimated_stepping_batches)
@@ -248,7 +261,7 @@ class Distiller(pl.LightningModule):
         if gradient_clip_algorithm not in (None, "norm"):
             raise DistillError("trainer.gradient_clip_algorithm: only 'norm' is supported")
         if gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            clip_gradients(self, self.trainer.strategy, gradient_clip_val)
 
     def on_fit_start(self) -> None:
         """Teachers are no submodules: they move to the device by hand."""

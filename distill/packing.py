@@ -73,12 +73,14 @@ def lay(lengths: np.ndarray, width: int) -> tuple[np.ndarray, int, int]:
 def check_packing(model: Any, packed: Batch, apart: Batch) -> None:
     """Both batches hold the same rows; raises DistillError when student or teacher says other things packed.
 
-    `model` is a Distiller; its teachers are asked if the batches have lessons.
+    `model` is a Distiller in a step, when all its weights can be used; its teachers are asked if the batches have
+    lessons.
     """
     was_training = model.student.training
     model.student.eval()
     try:
-        ours = [model.student_hidden(batch)[0] for batch in (packed, apart)]
+        with torch.autocast(packed.student.ids.device.type, enabled=False):
+            ours = [model.student_hidden(batch)[0] for batch in (packed, apart)]
     except TypeError:  # no position_ids
         ours = []
     model.student.train(was_training)
@@ -90,7 +92,8 @@ def check_packing(model: Any, packed: Batch, apart: Batch) -> None:
         if "position_ids" not in inspect.signature(tutor.teacher.signal).parameters:
             raise DistillError(f"data.packing: signal() of {name} takes no position_ids; set data.packing to false")
         try:
-            theirs = [tutor.ask(lesson, []).hidden for lesson in lessons]
+            with torch.autocast(packed.student.ids.device.type, enabled=False):
+                theirs = [tutor.ask(lesson, []).hidden for lesson in lessons]
         except TypeError:
             theirs = []
         if not _same(theirs):
