@@ -91,20 +91,17 @@ class ChatGPTTeacher:
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish, any order. At most `concurrency` requests are in flight, as many wait.
 
-        Those that pause before another attempt do not count, up to three times as many.
+        Those that pause before another attempt do not count, up to three times as many. When there are no more
+        requests, it asks for some again after each answer.
         """
         source = iter(requests)
         calls = self._calls = Calls(self)
-        taken, more = 0, True
+        taken = 0
         try:
             while True:
-                while more and calls.has_room(taken):
-                    request = next(source, None)
-                    if request is None:
-                        more = False
-                    else:
-                        calls.submit(request)
-                        taken += 1
+                while calls.has_room(taken) and (request := next(source, None)) is not None:
+                    calls.submit(request)
+                    taken += 1
                 if not taken:
                     return
                 completion = calls.done.get()

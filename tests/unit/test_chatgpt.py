@@ -213,6 +213,30 @@ def test_requests_are_pulled_lazily_and_closing_cancels() -> None:
     assert len(pulled) <= 10
 
 
+def test_what_an_answer_brings_is_asked_while_another_one_takes_its_time() -> None:
+    """r0 has to wait; r1 brings r2, and r2 brings r3."""
+
+    class Chain:
+        left = list(requests(4))
+        open = 2
+
+        def __iter__(self) -> Chain:
+            return self
+
+        def __next__(self) -> Request:
+            if not self.open:
+                raise StopIteration
+            self.open -= 1
+            return self.left.pop(0)
+
+    chain, keys = Chain(), []
+    with FaultServer(lambda n, attempt: "429" if n == 0 and attempt == 0 else None, retry_after="0.6") as server:
+        for completion in teacher(server).generate(chain):
+            keys.append(completion.key)
+            chain.open = int(completion.key in {"r1", "r2"})
+    assert keys == ["r1", "r2", "r3", "r0"]
+
+
 def test_pace() -> None:
     with FaultServer() as server:
         start = time.monotonic()

@@ -1,0 +1,262 @@
+"""One run of the job: what is asked when, who waits for which answer, and rows written in the order of their requests.
+
+Everything is done in the caller's thread, but for one thing: an endpoint's answer is journaled in the thread that read
+it. A question that several rows share is in flight once. What the journal holds is taken from there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from data_gen.budget import Budget
+from data_gen.continuing import after
+from data_gen.filters import Filters
+from data_gen.harvest import Harvest, Slot
+from data_gen.interrupt import Interrupt
+from data_gen.journal import Journal, request_hash
+from data_gen.output import Output, Report
+from data_gen.progress import Progress
+from data_gen.strategies import State, Strategy
+from teachers.base import Completion, Request, TeacherError, TextTeacher
+
+FAILURES_IN_A_ROW = 50
+"""So many without one answer between them: the run stops"""
+MISSES_IN_A_ROW = 2_000
+"""So many requests without an answer in the journal: reading it again is through with it"""
+WINDOW = 10_000
+"""Requests that may be open at once, when one that hangs holds up the order"""
+
+
+class _Feed:
+    """Requests for a teacher. When there are none, a teacher may try again after the next answer: it may bring more."""
+
+    def __init__(self, more: Callable[[], Request | None]) -> None:
+        self._more = more
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> Request:
+        request = self._more()
+        if request is None:
+            raise StopIteration
+        return request
+
+
+class Run:
+    """One run: `_next_request` is asked, `_take` takes completions, `_emit` writes finished rows in order."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        teacher: TextTeacher,
+        journal: Journal,
+        filters: Filters,
+        state: State,
+        requests: Iterator[Request],
+        budget: Budget,
+    ) -> None:
+        self.strategy, self.teacher, self.journal, self.filters = strategy, teacher, journal, filters
+        self.state, self.rows, self._requests = state, state.rows, requests
+        self.report = Report()
+        state.accepted_of = self.report.accepted_of
+        self.budget, self.settings = budget, getattr(teacher, "settings", {})
+        self.reparse = self.continues = False
+        self._missed = self._misses_in_a_row = 0
+        self._short = self._broke = False
+        """The budget does not suffice for what is in flight and one more; for one more at all"""
+        self.harvest = Harvest(strategy, teacher, filters, self.report, state.rows)
+        self.halt = ""
+        """Why nothing more is asked"""
+        self.interrupt = Interrupt(self._wind_down)
+        self._slots: dict[int, Slot] = {}
+        self._next_slot = self._next_row = 0
+        self._follow_ups: deque[Slot] = deque()
+        self._waiting: dict[str, list[Slot]] = {}
+        self._hash_of: dict[str, str] = {}
+        """Of the requests in flight, by their keys"""
+        self._written: dict[str, dict[str, Any]] = {}
+        """Rows of the journal whose completions are on their way through the teacher"""
+        self._failures_in_a_row = 0
+        self._window = getattr(teacher, "window", WINDOW)
+
+    def go(self, output: Output) -> Report:
+        """Ask until there is enough or no way on; then make the output final, unless it was stopped."""
+        report = self.report
+        with output.writers() as (kept, rejected), self._progress() as self._bar, self.interrupt:
+            self.harvest.kept, self.harvest.rejected = kept, rejected
+            while not self._stopped():
+                asked, self._short = 0, False
+                with self._answers() as answers:
+                    for completion in answers:
+                        asked += 1
+                        self._take(completion)
+                self._give_up_unanswered()
+                if self._short and not asked:
+                    self._broke = True  # what the journal holds is still read out
+                elif self.harvest.full() or not (asked or self._follow_ups):
+                    break
+        report.rejected = dict(self.filters.rejected.most_common())
+        report.cost, report.stopped = self.budget.note(), self.budget.over() if self._broke else ""
+        if not self._stopped():
+            report.complete = not report.failed and (self.harvest.full() or not self._missed)
+            output.finish(report)
+        return report
+
+    @contextmanager
+    def _answers(self) -> Iterator[Iterator[Completion]]:
+        """The teacher's answers. One that can tells of each the moment it is there: it is in the journal at once."""
+        if hasattr(self.teacher, "on_arrival"):
+            self.teacher.on_arrival = self._arrived
+        answers = self.teacher.generate(_Feed(self._next_request))
+        try:
+            yield answers
+        finally:
+            getattr(answers, "close", lambda: None)()
+
+    def _arrived(self, completion: Completion) -> None:
+        """In the teacher's own thread: write an answer down before anything else happens."""
+        completion.price_factor = self.budget.factor
+        key = self._hash_of.get(completion.key)
+        if key is not None:
+            self._written[completion.key] = self.journal.write(key, completion)
+
+    def _stopped(self) -> bool:
+        return bool(self.halt or self.harvest.barren) or self.interrupt.asked
+
+    def _enough(self) -> bool:
+        """What is accepted and what is open may already give all rows."""
+        return self.rows is not None and (
+            self.report.accepted + len(self._slots) * self.strategy.per_request >= self.rows
+        )
+
+    def _next_request(self) -> Request | None:
+        """What to ask now: follow-ups first, then new rows; what is in the journal is answered from there."""
+        while not self._stopped() and not self.harvest.full():
+            if self._follow_ups:
+                slot = self._follow_ups.popleft()
+            elif self.report.exhausted or self._enough() or len(self._slots) >= self._window:
+                return None
+            else:
+                request = next(self._requests, None)
+                if request is None:
+                    self.report.exhausted = True
+                    return None
+                slot = self._slots[self._next_slot] = Slot(request)
+                self._next_slot += 1
+            slot.hash = request_hash(self.teacher.name, slot.request, local=self.teacher.local, settings=self.settings)
+            row = self.journal.get(slot.hash)
+            if row is None and (self.reparse or self._broke):
+                if not self._miss(slot):
+                    return None
+            elif row is not None:
+                self._misses_in_a_row = 0
+                self.report.reused += 1
+                self.budget.see(slot.request, row["usage"])
+                self._answered(slot, row)
+                self._emit()
+            elif slot.hash in self._waiting:  # the same question is in flight: one answer serves both
+                self._waiting[slot.hash].append(slot)
+            elif not self.budget.promise(slot.request):
+                self._follow_ups.appendleft(slot)
+                self._short = True
+                return None
+            else:
+                self._waiting[slot.hash] = [slot]
+                self._hash_of[slot.request.key] = slot.hash
+                return slot.request
+        return None
+
+    def _miss(self, slot: Slot) -> bool:
+        """An answer that is not in the journal, and not asked for: pass over a new row, give up one that has begun."""
+        self._missed += 1
+        self._misses_in_a_row += 1
+        number = self._next_slot - 1
+        if self._slots.get(number) is slot:
+            del self._slots[number]
+            self._next_slot = number
+        else:
+            slot.error = "its next answer is not in the journal"
+            self._emit()
+        return self.strategy.total is not None or self._misses_in_a_row < MISSES_IN_A_ROW
+
+    def _take(self, completion: Completion) -> None:
+        """Journal an answer and hand it to all who wait for it; note a failure."""
+        key = self._hash_of.pop(completion.key, None)
+        if key is None:
+            raise TeacherError(
+                f"{self.teacher.name} answered {completion.key!r}, which was not asked or answered before"
+            )
+        slots = self._waiting.pop(key)
+        self.budget.settle(completion)
+        if completion.error is None:
+            self._failures_in_a_row = 0
+            row = self._written.pop(completion.key, None) or self.journal.write(key, completion)
+            self.journal.sync_when_due()
+            self.report.without_logprobs += "logprobs" in self.settings and completion.logprobs is None
+            for slot in slots:
+                self._answered(slot, row)
+        else:
+            self._failures_in_a_row += 1
+            for slot in slots:
+                slot.error = completion.error
+            if completion.fatal and not self.halt:
+                self.halt = completion.error
+            elif self._failures_in_a_row >= FAILURES_IN_A_ROW and not self.halt:
+                self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
+        self._emit()
+        if self._stopped() or self.harvest.full():
+            self._wind_down()
+
+    def _wind_down(self) -> None:
+        """Nothing more is to be sent, not even again."""
+        getattr(self.teacher, "wind_down", lambda: None)()
+
+    def _answered(self, slot: Slot, row: dict[str, Any]) -> None:
+        """A slot's request has its answer: ask on for the same row, or be done with it."""
+        slot.usage.update(row["usage"])
+        if row["name"] == slot.request.key:  # an answer that serves two rows was paid for once
+            self.report.prompt_tokens += row["usage"].get("prompt_tokens", 0)
+            self.report.completion_tokens += row["usage"].get("completion_tokens", 0)
+        slot.attempts += row["attempts"]
+        more, row = after(self.strategy, slot, row, self.continues)
+        if more is None:
+            slot.row = row
+        else:
+            slot.request = more
+            self._follow_ups.append(slot)
+
+    def _give_up_unanswered(self) -> None:
+        """The teacher is through: what it was asked and has not answered counts as failed."""
+        for slots in self._waiting.values():
+            for slot in slots:
+                slot.error = "the teacher gave no answer"
+        self._waiting.clear()
+        self._hash_of.clear()
+        self.budget.release()
+        self._emit()
+
+    def _emit(self) -> None:
+        """Write the rows whose turn has come."""
+        while not self.harvest.full() and (slot := self._slots.get(self._next_row)) is not None:
+            if slot.row is None and slot.error is None:
+                return
+            if slot.error is not None and self._stopped():
+                return
+            del self._slots[self._next_row]
+            self._next_row += 1
+            before = self.report.accepted
+            if slot.row is None:
+                self.harvest.failed(slot)
+            else:
+                self.harvest.read_out(slot, slot.row)
+            self.state.accepted = self.report.accepted
+            self._bar.advance(self.report.accepted - before, self.harvest.note(self.budget.note()))
+
+    def _progress(self) -> Progress:
+        total = self.strategy.total
+        wanted = (self.rows, None if total is None else total * self.strategy.per_request)
+        return Progress("generate", total=min(count for count in wanted if count is not None))
