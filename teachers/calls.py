@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
 
 TURN_S = 0.0002
+RAMP_S = 0.0005
+"""The first ones leave one after the other: what leaves together is answered together, and then has to wait its turn"""
 PAUSING = 3
 """Requests that may pause, as a multiple of those in flight"""
 SENDS = 2
@@ -112,8 +114,10 @@ class Calls:
             if not (turn := self._at_gate.popleft()).done():
                 turn.set_result(None)
         self._gate_opens = bool(self._at_gate)
-        if self._gate_opens:
+        if self._gate_opens and self.teacher.reached_before():
             self._loop.call_soon(self._open_gate)
+        elif self._gate_opens:
+            self._loop.call_later(RAMP_S, self._open_gate)
 
     def _finish(self, task: asyncio.Task[Completion]) -> None:
         self._tasks.discard(task)
