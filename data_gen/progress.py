@@ -12,13 +12,17 @@ from types import TracebackType
 from typing import Any
 
 PLAIN_EVERY_S = 10.0
+LATE_S = 2.0
 
 
 class Progress:
-    """`with Progress("generate", total=100) as bar: bar.advance(1, note="0.12 $")`. `total=None`: unknown."""
+    """`with Progress("generate", total=100) as bar: bar.advance(1, note="0.12 $")`. `total=None`: unknown; `late`: what
+    is over in a moment leaves no trace."""
 
-    def __init__(self, title: str, total: int | None = None, unit: str = "rows", done: int = 0) -> None:
-        self.title, self.total, self.unit, self.done = title, total, unit, done
+    def __init__(
+        self, title: str, total: int | None = None, unit: str = "rows", done: int = 0, *, late: bool = False
+    ) -> None:
+        self.title, self.total, self.unit, self.done, self.late = title, total, unit, done, late
         self.note = ""
         self._start = self._last = time.monotonic()
         self._at_start = done
@@ -26,6 +30,11 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Progress:
+        if not self.late:
+            self._show()
+        return self
+
+    def _show(self) -> None:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -38,13 +47,15 @@ class Progress:
             self._bar = RichProgress(*columns, console=Console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, rate="", note="")
-        return self
 
     def advance(self, n: int = 1, note: str | None = None) -> None:
         """Count `n` more; `note` stands at the end of the line until the next one."""
         self.done += n
         self.note = self.note if note is None else note
         now = time.monotonic()
+        if self.late and now - self._start >= LATE_S:
+            self.late = False
+            self._show()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=self._rate(now), note=self.note)
         elif now - self._last >= PLAIN_EVERY_S:
@@ -72,5 +83,5 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        else:
+        elif not self.late:
             self._print(time.monotonic())

@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from distill.encoding import Side
-from distill.plans import PlanBatch, RowPlan, join_plans, lay_row
+from distill.plan_batches import PlanBatch, join_plans
+from distill.plans import RowPlan, lay_row
 from distill.set_loss import set_gradient
 from distill.signal_keys import tokenization
 from distill.targets import RareOutcomes, Tables, Targets, TeacherRows, build_targets, dense_rows

@@ -17,15 +17,17 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from data_gen.progress import Progress
 from data_gen.provenance import licence_notice
 from data_gen.records import Record, read_records
-from data_gen.templates import get_template
+from data_gen.templates import Template, get_template
 from distill.batches import Batch, BatchPlan, shared_places
 from distill.encoded import EncodedRows, TaughtRows
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
 from distill.model_folders import teacher_template
 from distill.tutors import Tutor, shares
+from students.tokenizers import ByteView
 
 PARTS = {"fit": ["train", "val"], "validate": ["val"], "test": ["val"], "predict": ["val"]}
 """Which files a stage reads"""
@@ -111,13 +113,13 @@ class InstructionData(pl.LightningDataModule):
         records = self._found.pop(part)
         model: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         share = self.question_share if part == "train" else 0.0
-        student = encode_side(model.student_view, self.template, records, self.max_length, question_share=share)
+        student = _encoded("student", model.student_view, self.template, records, self.max_length, share)
         keep = [r for r, n in enumerate(student.supervised_counts) if n > 1]
         if len(keep) < len(records):
             print(f"{part}: {len(records) - len(keep)} rows have no answer within {self.max_length} tokens, left out",
                   file=sys.stderr)  # fmt: skip
             records = [records[r] for r in keep]
-            student = encode_side(model.student_view, self.template, records, self.max_length, question_share=share)
+            student = _encoded("student", model.student_view, self.template, records, self.max_length, share)
         if not records:
             raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
         if student.unknown:
@@ -146,14 +148,17 @@ class InstructionData(pl.LightningDataModule):
         # A teacher may need more tokens for the same text; what the student keeps, it must cover as far as it reads.
         room = min(4 * self.max_length, tutor.context or 4 * self.max_length)
         template = get_template(teacher_template(tutor.teacher, self.teacher_template, self.template.name))
-        rows = TaughtRows(n, encode_side(tutor.view, template, records, room), tutor.pad, share)
+        rows = TaughtRows(n, _encoded("teacher", tutor.view, template, records, room), tutor.pad, share)
         asked = np.flatnonzero(share).tolist()
         if tutor.aligner is None:
             rows.side = _cut_like(student, rows.side)
         else:
             rows.aligner = tutor.aligner
-            answers = {r: [text for text, said in self.template.render(records[r]) if said] for r in asked}
-            rows.plans = {r: tutor.aligner.plan(answers[r], rows.side, student, r) for r in asked}
+            with Progress("alignment", total=len(asked), late=True) as bar:
+                for r in asked:
+                    answers = [text for text, said in self.template.render(records[r]) if said]
+                    rows.plans[r] = tutor.aligner.plan(answers, rows.side, student, r)
+                    bar.advance()
             covered = sum(int((plan.teacher_at >= 0).sum()) + len(plan.spaces) for plan in rows.plans.values())
             total = int(student.supervised_counts[asked].sum())
             which = f" from teacher {n + 1}" if len(model.tutors) > 1 else ""
@@ -238,6 +243,13 @@ def _loader(rows: EncodedRows, plan: BatchPlan) -> DataLoader:
 
 def _listed(files: str | list[str] | None) -> list[str]:
     return [] if files is None else [files] if isinstance(files, str) else list(files)
+
+
+def _encoded(
+    who: str, view: ByteView, template: Template, records: list[Record], max_length: int, question_share: float = 0.0
+) -> Side:
+    with Progress(f"{who}'s tokens", total=len(records), late=True) as bar:
+        return encode_side(view, template, records, max_length, question_share=question_share, advance=bar.advance)
 
 
 def _cut_like(student: Side, teacher: Side) -> Side:

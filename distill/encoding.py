@@ -8,7 +8,8 @@ and the row, at the same position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,9 @@ from data_gen.records import Record
 from data_gen.templates import Template
 from distill.errors import DistillError
 from students.tokenizers import ByteView
+
+AT_ONCE = 1024
+"""Rows whose tokens are Python numbers at a time"""
 
 
 @dataclass
@@ -71,43 +75,50 @@ class _Row:
 
 
 def encode_side(
-    view: ByteView, template: Template, records: Sequence[Record], max_length: int, *, question_share: float = 0.0
+    view: ByteView,
+    template: Template,
+    records: Sequence[Record],
+    max_length: int,
+    *,
+    question_share: float = 0.0,
+    advance: Callable[[int], object] = lambda rows: None,
 ) -> Side:
     """Encode every record for one tokenizer; rows longer than `max_length` tokens lose the end of their answer.
 
     Of an evenly spread `question_share` of the rows the question is supervised too; its tokens have no place in `ends`.
-    A row whose prompt alone fills `max_length` keeps no supervised token; the caller drops it. Raises DistillError when
-    the tokenizer has no EOS.
+    A row whose prompt alone fills `max_length` keeps no supervised token; the caller drops it. `advance` is told how
+    many rows are done, some at a time. Raises DistillError when the tokenizer has no EOS.
     """
     if view.eos_id is None:
         raise DistillError("the tokenizer has no eos_token: name one in its tokenizer_config.json")
-    rendered = [template.render(record) for record in records]
-    later = [text for segments in rendered for text, _ in segments[1:]]
-    encoded = iter(view.encode_many(later))
-    flat, cut, unknown = [], 0, 0
+    columns = {"ids": array("i"), "supervised": array("b"), "ends": array("i"), "prompt_ends": array("i")}
+    lengths, characters, cut, unknown = [], [], 0, 0
     unk = view.tokenizer.unk_token_id if view.family != "byte_bpe" else None  # GPT-2's is its EOS
-    for r, segments in enumerate(rendered):
-        row = _Row()
-        asked_too = int((r + 1) * question_share) > int(r * question_share)
-        for n, (text, supervised) in enumerate(segments):
-            ids = next(encoded) if n else view.encode_prompt(text)
-            _append(row, view, text, ids, supervised, asked_too)
-            if supervised and unk is not None:
-                unknown += ids.count(unk)
-        cut += len(row.ids) > max_length
-        flat.append(row)
-    lengths = [min(len(row.ids), max_length) for row in flat]
-
-    def column(name: str, kind: type) -> np.ndarray:
-        return np.fromiter((x for row in flat for x in getattr(row, name)[:max_length]), kind, sum(lengths))
-
+    for first in range(0, len(records), AT_ONCE):
+        some = records[first : first + AT_ONCE]
+        rendered = [template.render(record) for record in some]
+        encoded = iter(view.encode_many([text for segments in rendered for text, _ in segments[1:]]))
+        for r, segments in enumerate(rendered, first):
+            row = _Row()
+            asked_too = int((r + 1) * question_share) > int(r * question_share)
+            for n, (text, supervised) in enumerate(segments):
+                ids = next(encoded) if n else view.encode_prompt(text)
+                _append(row, view, text, ids, supervised, asked_too)
+                if supervised and unk is not None:
+                    unknown += ids.count(unk)
+            cut += len(row.ids) > max_length
+            lengths.append(min(len(row.ids), max_length))
+            characters.append(_characters(row, max_length))
+            for name, column in columns.items():
+                column.extend(getattr(row, name)[:max_length])
+        advance(len(some))
     return Side(
-        ids=column("ids", np.int32),
-        supervised=column("supervised", bool),
-        ends=column("ends", np.int32),
-        prompt_ends=column("prompt_ends", np.int32),
+        ids=np.array(columns["ids"], np.int32),
+        supervised=np.array(columns["supervised"], bool),
+        ends=np.array(columns["ends"], np.int32),
+        prompt_ends=np.array(columns["prompt_ends"], np.int32),
         start=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-        characters=np.array([_characters(row, max_length) for row in flat], dtype=np.int64),
+        characters=np.array(characters, dtype=np.int64),
         cut=cut,
         unknown=unknown,
     )

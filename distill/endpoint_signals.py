@@ -29,7 +29,7 @@ from distill.capture import Captured, Data, Run, Settings, open_writer
 from distill.draws import Kept, moved_likeliest
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
-from distill.plans import PlanBatch
+from distill.plan_batches import PlanBatch
 from distill.signal_keys import data_fingerprint, record_keys, tokenization
 from distill.targets import Tables, TeacherRows, placed_masses
 from students.tokenizers import ByteView

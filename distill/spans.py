@@ -25,7 +25,7 @@ from distill.fused import AT_ONCE_CPU, AT_ONCE_GPU, head_parameters, teacher_log
 from distill.gradients import ce
 from distill.losses import LossTerm, number
 from distill.partial import alm_gradient
-from distill.plans import PlanBatch
+from distill.plan_batches import PlanBatch
 from teachers.base import DenseSignal
 
 

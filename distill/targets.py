@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from distill.errors import DistillError
-from distill.plans import NO_REST, PlanBatch
+from distill.plan_batches import PlanBatch
+from distill.plans import NO_REST
 
 LEAST = 1e-6
 """A row whose teacher says, up to this mass, only what cannot come has no target"""

@@ -22,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
+from distill.ragged import Ragged
 from students.tokenizers import ByteView
 
 Path = tuple[int, ...]
@@ -67,7 +68,16 @@ class VocabularySets:
         self._children: dict[Path, Children] = {}
         self._never: dict[int, frozenset[int]] = {}
         self._impossible: dict[tuple[Path, int], np.ndarray] = {}
-        self._conditioned: dict[tuple[bytes, bytes], tuple[np.ndarray, np.ndarray]] = {}
+        self.conditioned_table = Ragged(2)
+        """Outcomes of a conditioned token: teacher id, student id"""
+        self.followers = Ragged(4)
+        """What may follow a path: teacher id, low, high, extra"""
+        self.stopped = Ragged(1)
+        """Places among the followers of a path that cannot come after a student entry"""
+        self.never = Ragged(1)
+        """Teacher ids that cannot come at all after a student entry"""
+        self.never_numbers = np.full(len(student.entries), -1, np.int64)
+        """(student vocab): number of each entry in `never`; -1 until it is known"""
         self.student_bytes = [self.canonical(b) if b is not None else None for b in student.entries]
         self._by_bytes = sorted((b, v) for v, b in enumerate(self.teacher_bytes) if b)
         self._student_by_bytes = sorted((b, u) for u, b in enumerate(self.student_bytes) if b)
@@ -255,19 +265,40 @@ class VocabularySets:
             self._never[previous] = frozenset(u for u, ids in zip(found, written, strict=True) if ids != [previous, u])
         return self._never[previous]
 
-    def conditioned(self, before: bytes, said: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Teacher entries that begin with `said` and go on, and the student's entry for what follows it.
+    def know(self, previous: int) -> None:
+        """Have a number in `never` for a student entry."""
+        if previous >= 0 and self.never_numbers[previous] < 0:
+            tokens = self.impossible((), previous)
+            self.never_numbers[previous] = self.never.number(previous, lambda: tokens[:, None])
+
+    def follower_number(self, path: Path) -> int:
+        """Of what may follow a path, in `followers`."""
+        return self.followers.number(path, lambda: self._follower_rows(self.children(path)))
+
+    @staticmethod
+    def _follower_rows(children: Children) -> np.ndarray:
+        return np.stack([children.tokens, children.sets.low, children.sets.high, children.sets.extra], 1)
+
+    def stopped_number(self, path: Path, previous: int) -> int:
+        """Of what cannot follow a path after a student entry, in `stopped`."""
+        key = path, previous
+        return self.stopped.number(key, lambda: self.impossible_children(path, previous)[0][:, None])
+
+    def conditioned_number(self, before: bytes, said: bytes) -> int:
+        """Of a conditioned token's outcomes, in `conditioned_table`."""
+        return self.conditioned_table.number((before, said), lambda: self._conditioned(before, said))
+
+    def _conditioned(self, before: bytes, said: bytes) -> np.ndarray:
+        """Teacher entries that begin with `said` and go on, and the student's entry for what follows it; (entries, 2).
 
         The student has ended a token at `said`. Entries of which it would have made other tokens are not what is to
         come. `before` are the bytes of its tokens in front of the teacher's.
         """
-        if (before, said) not in self._conditioned:
-            longer = [(b, v) for b, v in _beginning(self._by_bytes, said) if len(b) > len(said)]
-            written = self._encode_bytes(self.student, [before + b for b, _ in longer])
-            found = np.array([self._entry_at(ids, len(before) + len(said)) for ids in written], dtype=np.int64)
-            tokens = np.array([v for _, v in longer], dtype=np.int64)
-            self._conditioned[before, said] = tokens[found >= 0], found[found >= 0]
-        return self._conditioned[before, said]
+        longer = [(b, v) for b, v in _beginning(self._by_bytes, said) if len(b) > len(said)]
+        written = self._encode_bytes(self.student, [before + b for b, _ in longer])
+        found = np.array([self._entry_at(ids, len(before) + len(said)) for ids in written], dtype=np.int64)
+        tokens = np.array([v for _, v in longer], dtype=np.int64)
+        return np.stack([tokens[found >= 0], found[found >= 0]], 1)
 
     def _entry_at(self, ids: Sequence[int], place: int) -> int:
         """The entry that starts `place` bytes into a text of these entries; -1: none starts there."""

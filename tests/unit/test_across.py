@@ -20,7 +20,7 @@ from distill.errors import DistillError
 from distill.losses import LossTerm
 from distill.module import Distiller
 from distill.partial import alm
-from distill.plans import PlanBatch
+from distill.plan_batches import PlanBatch
 from distill.spans import span_slopes
 from students.tokenizers import ByteView, load_tokenizer, train_byte_bpe
 from teachers.panda import PandaTeacher

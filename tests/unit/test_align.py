@@ -15,7 +15,8 @@ from distill import align, set_loss
 from distill.align import Aligner
 from distill.encoding import Side
 from distill.losses import forward_kl
-from distill.plans import PlanBatch, RowPlan
+from distill.plan_batches import PlanBatch
+from distill.plans import RowPlan
 from students.tokenizers import ByteView, load_tokenizer, train_wordpiece
 from tests import tiny
 from tests.enumerated import Exact, language, safe_log, sides, tokenizers
@@ -319,7 +320,11 @@ def test_the_page_student_finer(phrases: dict[str, ByteView]) -> None:
     teacher, student = phrases["coarse"], phrases["fine"]
     aligner, plans, _ = planned(teacher, student, ["中国人"])
     assert plans[0].teacher_at.tolist() == [0, 0, 1, 2]
-    assert plans[0].inside == {1: (b"", "中".encode())}
+    number = aligner.sets.conditioned_number(b"", "中".encode())
+    assert plans[0].inside.tolist() == [[1, number, 1]]
+    _, _, outcomes = aligner.sets.conditioned_table.expand(np.array([number]))
+    ids = [view.tokenizer.convert_tokens_to_ids(name) for view, name in ((teacher, "中国"), (student, "国"))]
+    assert outcomes.tolist() == [ids]
     theirs = rows_of(teacher, {"中国": 0.5, "人": 0.3, "中": 0.1, "国": 0.1}, {"人": 1.0}, {"": 1.0})
     ours = rows_of(student, {"中": 0.6, "人": 0.3, "国": 0.1}, {"国": 1.0}, {"人": 1.0}, {"": 1.0})
     assert minimum(aligner, plans[0], theirs, ours).abs().max() < 1e-5

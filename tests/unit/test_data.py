@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from data_gen.templates import get_template
 from distill.align import Aligner
 from distill.data import InstructionData
 from distill.encoded import EncodedRows
+from distill.encoding import encode_side
 from distill.errors import DistillError
 from distill.model_folders import teacher_template
 from students.tokenizers import ByteView, load_tokenizer
@@ -301,3 +303,18 @@ def test_text_that_the_student_cannot_write_is_counted(
     )
     ready(InstructionData(file(tmp_path, "t.jsonl", records)), views["byte"])
     assert "no entry" not in capsys.readouterr().err
+
+
+def test_rows_are_encoded_some_at_a_time(views: dict[str, ByteView], monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many at a time does not show, and what is done is told."""
+    records = [*some(7), Record("再说", output="好的。", history=[["谁？", "小猫"]]), Record("说", output="长" * 60)]
+    for view in views.values():
+        whole = encode_side(view, QA, records, 40, question_share=0.4)
+        told: list[int] = []
+        monkeypatch.setattr("distill.encoding.AT_ONCE", 2)
+        parts = encode_side(view, QA, records, 40, question_share=0.4, advance=told.append)
+        monkeypatch.undo()
+        assert told == [2, 2, 2, 2, 1]
+        for f in fields(whole):
+            assert np.array_equal(getattr(whole, f.name), getattr(parts, f.name)), f.name
+            assert getattr(getattr(whole, f.name), "dtype", None) == getattr(getattr(parts, f.name), "dtype", None)

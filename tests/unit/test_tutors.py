@@ -66,7 +66,8 @@ def losses(model: Distiller, rows: list[int], encoded: Any) -> tuple[Tensor, Ten
     terms = [term.at(0, 1) for term in model.losses]
     total, values = model.head_losses(terms, hidden, signals, batch)
     features = model.feature_losses(layers, signals, batch) if model.features is not None else torch.zeros(())
-    (slope,) = torch.autograd.grad(total + features, [model.student.get_input_embeddings().weight])
+    student: Any = model.student
+    (slope,) = torch.autograd.grad(total + features, [student.transformer.wte.weight])
     return values, features.detach(), slope
 
 
