@@ -83,7 +83,8 @@ class _Fused(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:3]
         by_hidden = torch.empty_like(hidden) if wanted[0] else None
         wide = torch.promote_types(weight.dtype, torch.float32)
-        by_weight = torch.zeros_like(weight, dtype=wide) if wanted[1] else None
+        filled = len(hidden) and hidden.dtype == wide  # by the first part
+        by_weight = (torch.empty_like if filled else torch.zeros_like)(weight, dtype=wide) if wanted[1] else None
         by_bias = torch.zeros_like(bias, dtype=wide) if wanted[2] and bias is not None else None
         step = max(at_once // len(weight), 1)
         sums = torch.zeros(len(weights), dtype=wide, device=hidden.device)
@@ -95,7 +96,7 @@ class _Fused(torch.autograd.Function):
             if by_hidden is not None:
                 torch.mm(slope, weight, out=by_hidden[rows])
             if by_weight is not None and by_weight.dtype == slope.dtype:
-                by_weight.addmm_(slope.t(), hidden[rows])
+                by_weight.addmm_(slope.t(), hidden[rows], beta=int(start > 0))
             elif by_weight is not None:
                 by_weight += slope.t() @ hidden[rows]
             if by_bias is not None:

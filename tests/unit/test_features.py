@@ -33,10 +33,10 @@ def test_wrong_layers(layers: str, sentence: str) -> None:
 
 
 def test_by_hand() -> None:
-    """Two tokens of width two."""
-    teacher = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
-    student = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
-    torch.testing.assert_close(mse(student, teacher), torch.tensor([0.25, 2.0]))  # mean square of the teacher: 2
+    """Two tokens of width two; each has its own unit."""
+    teacher = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+    student = torch.tensor([[1.0, 0.0], [4.0, 0.0]])
+    torch.testing.assert_close(mse(student, teacher), torch.tensor([1 / 4, 32 / 16]))
     torch.testing.assert_close(cosine(student, teacher), torch.tensor([0.0, 1.0]))
     torch.testing.assert_close(pkd(student, teacher), torch.tensor([0.0, 2.0]))
 
