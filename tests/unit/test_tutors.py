@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -170,3 +171,22 @@ trainer: {{default_root_dir: {tmp_path / "run"}, max_epochs: 3, precision: 32-tr
     assert sorted(projectors) == [f"features.{n}.projectors.0.{part}" for n in (0, 1) for part in ("bias", "weight")]
     assert main(["fit", "--config", str(recipe)]) == 0
     assert "is complete" in capsys.readouterr().err
+
+
+def test_every_teacher_is_tried_on_rows_of_its_own(ground: Path, tmp_path: Path) -> None:
+    """Of each, three of the shortest that are for it; a second teacher that ignores positions is found out."""
+    model = distiller(ground, ["same", "other"], "wordpiece", TERMS)
+    encoded = rows_of(model, ground)
+    short = encoded.short_ones()
+    assert len(short) == 6
+    assert {SOURCES[row] for row in short[:3]} <= {"coig-exam", "coig-chat", "baike"}
+    assert {SOURCES[row] for row in short[3:]} == {"baike"}
+    signal = model.tutors[1].teacher.signal
+    model.tutors[1].teacher.signal = lambda *given, position_ids=None: signal(*given)  # type: ignore[method-assign]
+    trainer = pl.Trainer(
+        accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    data = InstructionData(str(ground / "train.jsonl"), packing=True, max_length=128)
+    with pytest.raises(DistillError, match=r"this teacher, a LlamaForCausalLM, does not keep rows"):
+        trainer.fit(model, data)
