@@ -88,16 +88,14 @@ class Order:
 
 def _cut(leading: bytes, k: int) -> tuple[int, int]:
     """The smallest byte v such that at least k bytes are <= v, and how many bytes are < v."""
-    low, high, below = 0, 255, 0
-    guess = min(254, k * 256 // len(leading))  # bytes are uniform, so the cut is here or next to it
-    while low < high:
-        count = leading.translate(_up_to(guess)).count(1)
-        if count >= k:
-            high = guess
-        else:
-            low, below = guess + 1, count
-        guess = min(guess + 1, high - 1) if count < k else max(guess - 1, low)
-    return low, below
+    value = min(255, k * 256 // len(leading))  # bytes are uniform, so the cut is here or next to it
+    upto = leading.translate(_up_to(value)).count(1)
+    while upto < k:
+        value += 1
+        upto += leading.count(value)
+    while upto - (here := leading.count(value)) >= k:
+        value, upto = value - 1, upto - here
+    return value, upto - here
 
 
 def _up_to(value: int) -> bytes:
