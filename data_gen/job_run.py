@@ -200,16 +200,21 @@ class Run:
             for slot in slots:
                 self._answered(slot, row)
         else:
-            self._failures_in_a_row += 1
             for slot in slots:
                 slot.error = completion.error
-            if completion.fatal and not self.halt:
-                self.halt = completion.error
-            elif self._failures_in_a_row >= FAILURES_IN_A_ROW and not self.halt:
-                self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
+            if not (self._stopped() or self.harvest.full()):  # then what waited to be sent comes back unsent
+                self._failed(completion)
         self._emit()
         if self._stopped() or self.harvest.full():
             self._wind_down()
+
+    def _failed(self, completion: Completion) -> None:
+        """Whether a failure ends the run."""
+        self._failures_in_a_row += 1
+        if completion.fatal:
+            self.halt = completion.error or "the teacher failed"
+        elif self._failures_in_a_row >= FAILURES_IN_A_ROW:
+            self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
 
     def _wind_down(self) -> None:
         """Nothing more is to be sent, not even again."""

@@ -179,6 +179,30 @@ def test_endless_failures_stop(tmp_path: Path) -> None:
     assert len(teacher.asked) < 60
 
 
+def test_what_was_not_sent_any_more_is_no_failure(tmp_path: Path) -> None:
+    """Answers bring twice the tasks that were asked for: the rows are full with half of the requests unsent."""
+
+    class Waits(ScriptedTeacher):
+        over = False
+
+        def wind_down(self) -> None:
+            self.over = True
+
+        def _complete(self, request: Request) -> Completion:
+            if self.over:
+                return Completion(request.key, error="not sent", finish_reason="error", fatal=request.key.endswith("7"))
+            return super()._complete(request)
+
+    def two(request: Request) -> str:
+        tasks = (f"{n}. 指令：说说{request.seed}的第{n}个汉字写法\n{n}. 输入：无\n{n}. 输出：好的。" for n in (4, 5))
+        return "\n".join(tasks)
+
+    teacher = Waits(two, batch_size=200)
+    filters = {"novelty": False}
+    report = run(SelfInstruct(tasks_per_request=1), teacher, tmp_path / "out.jsonl", rows=200, filters=filters)
+    assert (report.accepted, report.complete, report.failed, teacher.over) == (200, True, 0, True)
+
+
 def test_nothing_that_passes_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harvest, "BARREN_ANSWERS", 20)
     with pytest.raises(
