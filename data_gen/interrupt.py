@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 GRACE_S = 15.0
-"""How long answers in flight are waited for; then as if Ctrl-C were pressed again"""
+"""How long answers in flight are waited for at least; then as if Ctrl-C were pressed again"""
 
 
 class Interrupt:
@@ -33,7 +33,8 @@ class Interrupt:
             raise KeyboardInterrupt
         self.asked = True
         self._then()
-        print("\nstopping: waiting for the answers in flight (Ctrl-C again: at once)", file=sys.stderr, flush=True)
+        said = f"\nstopping: waiting up to {self._grace_s:g} s for the answers in flight (Ctrl-C again: at once)"
+        print(said, file=sys.stderr, flush=True)
         self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._stop)
         signal.setitimer(signal.ITIMER_REAL, self._grace_s)
 

@@ -15,7 +15,7 @@ from data_gen.budget import Budget
 from data_gen.continuing import after
 from data_gen.filters import Filters
 from data_gen.harvest import Harvest, Slot
-from data_gen.interrupt import Interrupt
+from data_gen.interrupt import GRACE_S, Interrupt
 from data_gen.journal import Journal, request_hash
 from data_gen.output import Output, Report
 from data_gen.progress import Progress
@@ -71,7 +71,8 @@ class Run:
         self.harvest = Harvest(strategy, teacher, filters, self.report, state.rows)
         self.halt = ""
         """Why nothing more is asked"""
-        self.interrupt = Interrupt(self._wind_down)
+        # What is in flight is paid for: it may take as long as the teacher gives any request.
+        self.interrupt = Interrupt(self._wind_down, max(GRACE_S, getattr(teacher, "timeout_s", 0.0)))
         self._slots: dict[int, Slot] = {}
         self._next_slot = self._next_row = 0
         self._follow_ups: deque[Slot] = deque()

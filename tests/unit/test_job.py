@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -177,6 +178,27 @@ def test_endless_failures_stop(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="50 requests in a row failed, the last one with: HTTP 400: no"):
         run(questions(tmp_path / "in.jsonl", 500), teacher, tmp_path / "out.jsonl")
     assert len(teacher.asked) < 60
+
+
+@pytest.mark.parametrize(("timeout_s", "kept"), [(5.0, 4), (0.05, 2)])
+def test_ctrl_c_waits_as_long_as_an_answer_may_take(
+    timeout_s: float, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes while the third of four answers takes 0.3 s."""
+    monkeypatch.setattr("data_gen.job_run.GRACE_S", 0.05)
+
+    class Slow(ScriptedTeacher):
+        def _complete(self, request: Request) -> Completion:
+            if self._answered == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.3)
+            return super()._complete(request)
+
+    teacher = Slow()
+    teacher.timeout_s = timeout_s  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        run(questions(tmp_path / "in.jsonl", 20), teacher, tmp_path / "out.jsonl")
+    assert len(lines(tmp_path / "out.jsonl.journal")) == kept
 
 
 def test_what_was_not_sent_any_more_is_no_failure(tmp_path: Path) -> None:
