@@ -100,6 +100,8 @@ class Run:
                     self._broke = True  # what the journal holds is still read out
                 elif self.harvest.full() or not (asked or self._follow_ups):
                     break
+                if self.report.exhausted and not self._slots:  # all asked, all written
+                    break
         report.rejected = dict(self.filters.rejected.most_common())
         report.cost, report.stopped = self.budget.note(), self.budget.over() if self._broke else ""
         if not self._stopped():
