@@ -192,7 +192,7 @@ class Calls:
                 self._left_ways.append(self._way)
                 self._way = Client(self.teacher)
             raise Again(f"HTTP {response.status_code}: moved", wait_s=0.0, free=True)
-        reply, teacher = self._read(response, key), self.teacher
+        reply, teacher = self._read(response, key, again=effort.put_off_s > 0), self.teacher
         for name, count in reply.usage.items():
             effort.usage[name] = effort.usage.get(name, 0) + count
         if teacher.ring.paced:
@@ -210,14 +210,14 @@ class Calls:
             teacher.on_arrival(completion)
         return completion
 
-    def _read(self, response: Response, key: Key) -> Reply:
+    def _read(self, response: Response, key: Key, again: bool) -> Reply:
         teacher, status = self.teacher, response.status_code
         if status >= 400:
             verdict = of_status(status, response.headers, response.content)
             if isinstance(verdict, Never):
                 raise teacher.refusal(verdict, key)
             if verdict.limited:
-                key.limited(verdict.wait_s)
+                key.limited(verdict.wait_s, again)
             raise verdict
         try:
             answer = read(response.content, response.headers.get("content-type", ""), teacher.base_url, teacher.name)

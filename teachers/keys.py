@@ -1,8 +1,9 @@
 """The keys of one endpoint: whose turn it is, how fast each may go, which one is spent.
 
 Every key has its own pace (requests and tokens a minute), counted from the moment a request really leaves. A rate limit
-pauses the one request that met it; a key rests as a whole only when its answers are 429 several times in a row. A key
-that is refused or whose quota is spent is left out from then on; only when the last one is gone is the run over.
+pauses the one request that met it; a key rests as a whole only when several requests in a row meet a 429 again after
+that pause. A key that is refused or whose quota is spent is left out from then on; only when the last one is gone is
+the run over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from dataclasses import dataclass, field
 from teachers.base import TeacherError
 
 CLUSTER = 3
-"""So many 429 in a row rest the key itself"""
+"""So many requests in a row that have waited as they were told, and meet a 429 again, rest the key itself"""
+SLOWEST = 2.0
+"""A pace that is too fast for the server is slowed down, to this share of its slot at most"""
 FIRST_REST_S = 1.0
 LONGEST_REST_S = 30.0
 SLOWER, LATER_S = 1.04, 0.008
@@ -46,6 +49,7 @@ class Key:
     _next: float = 0.0
     _first_s: float = FIRST_S
     _lag_s: float = 0.0
+    _slower: float = SLOWER
     _resting: float = 0.0
     _limited: int = 0
     _level: float = field(default=-1.0, repr=False)
@@ -70,7 +74,7 @@ class Key:
         if self.slot_s:
             margin = min(LATER_S, 0.1 * self.slot_s)
             margin = max(margin, min(LAGS * (self._lag_s - TICK_S), self.slot_s))
-            self._next = now + self.slot_s * SLOWER + margin + self._first_s
+            self._next = now + self.slot_s * self._slower + margin + self._first_s
             self._first_s = 0.0
 
     def late(self, seconds: float) -> None:
@@ -92,11 +96,11 @@ class Key:
         """A good answer: whatever limit there was is over."""
         self._limited = 0
 
-    def limited(self, wait_s: float | None) -> None:
-        """A 429. The third in a row rests the key, longer each time."""
-        self._limited += 1
-        self.slot_s *= SLOWER  # the pace that was given is too fast
-        if self._limited >= CLUSTER and self._limited % CLUSTER == 0:
+    def limited(self, wait_s: float | None, again: bool = True) -> None:
+        """A 429. The third in a row that a request meets `again`, after its pause, rests the key, longer each time."""
+        self._slower = min(self._slower * SLOWER, SLOWEST)  # the pace that was given is too fast
+        self._limited += again
+        if again and self._limited % CLUSTER == 0:
             grown = min(FIRST_REST_S * 2.0 ** (self._limited // CLUSTER - 1), LONGEST_REST_S)
             self._resting = max(self._resting, time.monotonic() + (grown if wait_s is None else wait_s))
 

@@ -187,7 +187,19 @@ def test_a_429_pauses_its_request_and_three_in_a_row_the_key() -> None:
     for _ in range(10):
         calm.limited(5.0)
         calm.answered()
+        calm.limited(5.0, again=False)
     assert calm.ready(0, time.monotonic()) <= time.monotonic()
+
+
+def test_a_first_429_pauses_nobody_else() -> None:
+    """60 requests are told to wait half a second, once each: that is one pause and not one a cluster."""
+    with FaultServer(lambda n, attempt: "429" if attempt == 0 else None, retry_after="0.5") as server:
+        start = time.monotonic()
+        got = ask(server, 60, api_key_env="ANOTHER", concurrency=16)
+        took = time.monotonic() - start
+    assert all(c.error is None and c.attempts == 2 for c in got.values())
+    assert server.too_early == 0
+    assert took < 3
 
 
 def test_a_resting_key_lets_the_others_work() -> None:
