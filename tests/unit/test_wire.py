@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import json
 import random
+import subprocess
+import sys
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -301,3 +303,16 @@ def test_the_body_is_what_was_meant() -> None:
     with FaultServer() as server:
         ask(ChatGPTTeacher("mock", server.url), 1)
     assert json.dumps(server.bodies[0]["messages"]) == '[{"role": "user", "content": "#0#"}]'
+
+
+def test_the_straight_way_needs_no_client() -> None:
+    """What a run never imports it need not load, hold, or give back when it dies."""
+    code = (
+        "import sys\nfrom teachers.base import Request\nfrom teachers.chatgpt import ChatGPTTeacher\n"
+        "teacher = ChatGPTTeacher('mock', sys.argv[1])\n"
+        "(done,) = teacher.generate([Request('r', [{'role': 'user', 'content': '#0#'}])])\n"
+        "print(done.text, [name for name in ('openai', 'httpx2', 'aiohttp', 'torch') if name in sys.modules])"
+    )
+    with FaultServer() as server:
+        got = subprocess.run([sys.executable, "-c", code, server.url], capture_output=True, text=True, check=True)
+    assert got.stdout.strip() == "#0# 这是第0个问题的回答，祝您一切顺利。 []"
