@@ -143,7 +143,7 @@ class Demo:
         if folder.is_dir():
             return
         from data_gen.curriculum import items
-        from students.tokenizers import train_wordpiece
+        from students.train_tokenizers import train_wordpiece
 
         part = folder.with_name("tokenizer.part")
         shutil.rmtree(part, ignore_errors=True)

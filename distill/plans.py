@@ -114,6 +114,9 @@ def lay_row(
     last = np.searchsorted(t_ends, s_ends, "left")  # where the student's token ends
     silent = np.array([sets.student_bytes[u] == b"" for u in s_ids.tolist()], dtype=bool)
     at[(s_ends <= s_starts) | (last >= len(t_ids)) | silent] = -1
+    quiet = np.array([sets.teacher_bytes[v] == b"" for v in t_ids.tolist()], dtype=bool)
+    if len(t_ids):
+        at[(at >= 0) & quiet[at]] = -1  # it stands for what the teacher cannot write
     row, single = _Row(sets, at, s_ids, t_ids), []
     for j in np.flatnonzero(at >= 0).tolist():
         i, path = int(at[j]), tuple(t_ids[at[j] : last[j] + 1].tolist())

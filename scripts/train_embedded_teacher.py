@@ -53,7 +53,7 @@ def make_data(rows: int) -> None:
         both = records(rows // 2, 14, "train") + records(2 * rows, 15, "train", hard)
         write_records(RUN / "practise.jsonl", both)
     if not (RUN / "tokenizer").is_dir():
-        from students.tokenizers import train_sentencepiece_bpe
+        from students.train_tokenizers import train_sentencepiece_bpe
 
         texts = [f"问：{r.instruction}\n{r.input}\n答：{r.output}" for r in records(100_000, 10, "train")]
         train_sentencepiece_bpe(texts, VOCABULARY, RUN / "tokenizer")

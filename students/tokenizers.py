@@ -1,4 +1,4 @@
-"""Tokenizers of all three families, loaded safely, trained when there is none, and seen on the bytes.
+"""Tokenizers of all three families, loaded safely and seen on the bytes.
 
 Byte-level BPE (GPT-2, Qwen, Llama-3), SentencePiece-like (LLaMA: U+2581 for a space, `<0xHH>` for bytes) and WordPiece
 (BERT: `##`, swallowed spaces, perhaps lower-casing) all come down to the same thing here: every entry is a string of
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -169,11 +168,21 @@ class ByteView:
 
         An entry starts where the one before it ends, so swallowed spaces belong to the entry after them.
         """
-        lengths = [len(self.entries[i] or b"") for i in ids]
+        said = b"".join(self.entries[i] or b"" for i in ids)
+        ends = np.cumsum([len(self.entries[i] or b"") for i in ids], dtype=np.int64)
         whole = text.encode("utf-8", "surrogatepass")
-        if self.family != "wordpiece" and b"".join(self.entries[i] or b"" for i in ids) == whole:
-            return np.cumsum(lengths, dtype=np.int64)
-        return self._ends_by_offsets(text, len(whole))
+        if self.family == "wordpiece":
+            return self._ends_by_offsets(text, len(whole))
+        if said == whole:
+            return ends
+        if said[:1] == b" " and whole[:1] != b" ":  # a dummy space
+            said, ends = said[1:], np.maximum(ends - 1, 0)
+        at = _kept_bytes(said, text)
+        if at is None or not len(ends):  # what is said is not what stands there, but how it is normalized
+            return self._ends_by_offsets(text, len(whole))
+        ends = at[ends]
+        ends[-1] = len(whole)
+        return ends
 
     def character_ends(self, text: str, ids: Sequence[int]) -> list[int]:
         """Where each of `ids`, `encode_prompt(text)` or `encode(text)`, ends, in characters of `text`.
@@ -205,6 +214,20 @@ class ByteView:
         return ends
 
 
+def _kept_bytes(said: bytes, text: str) -> np.ndarray | None:
+    """(bytes said + 1): where in the text each byte that was said ends, when a tokenizer has dropped characters that it
+    has no entry for (offsets go astray there); None when it has changed some."""
+    at, place = np.zeros(len(said) + 1, np.int64), 0
+    n = 0
+    for char in text:
+        raw = char.encode("utf-8", "surrogatepass")
+        if said.startswith(raw, n):
+            at[n + 1 : n + 1 + len(raw)] = np.arange(place + 1, place + 1 + len(raw))
+            n += len(raw)
+        place += len(raw)
+    return at if n == len(said) else None
+
+
 def _family(state: dict[str, Any], tokenizer: Any) -> str:
     model = state["model"]
     if model["type"] == "WordPiece":
@@ -224,90 +247,3 @@ def _prefix_ids(tokenizer: Any) -> list[int]:
     ids = tokenizer("")["input_ids"]
     bos = tokenizer.bos_token_id
     return [bos] if bos is not None and ids[:1] == [bos] and bos != tokenizer.eos_token_id else []
-
-
-def train_wordpiece(texts: Iterable[str], size: int, folder: str | Path, *, lowercase: bool = False) -> Any:
-    """A BERT-style tokenizer of at most `size` entries, learnt from texts and saved to `folder`; ends with [SEP].
-
-    As in BERT-Chinese: every character, its `##` form for letters and digits, then the most frequent Latin words.
-    Counted here, because the trainer of `tokenizers` gives another vocabulary in every process.
-    """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=lowercase
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    characters: Counter[str] = Counter()
-    words: Counter[str] = Counter()
-    for text in texts:
-        text = text.lower() if lowercase else text
-        characters.update(text)
-        words.update(re.findall(r"[A-Za-z]{2,}", text))
-    known = [c for c, _ in sorted(characters.items(), key=_by_count) if not c.isspace()]
-    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *known]
-    entries += [f"##{c}" for c in known if c.isalnum() and c.isascii()]
-    entries += [w for w, _ in sorted(words.items(), key=_by_count)]
-    backend.model = models.WordPiece({entry: n for n, entry in enumerate(entries[:size])}, unk_token="[UNK]")
-    return _save(backend, folder, pad_token="[PAD]", unk_token="[UNK]", eos_token="[SEP]", mask_token="[MASK]")
-
-
-def _by_count(pair: tuple[str, int]) -> tuple[int, str]:
-    return -pair[1], pair[0]
-
-
-def train_byte_bpe(texts: Iterable[str], size: int, folder: str | Path) -> Any:
-    """A GPT-2-style byte-level BPE of `size` entries, learnt from texts and saved to `folder`."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    end = "<|endoftext|>"
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=[end],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    return _save(backend, folder, bos_token=end, eos_token=end, unk_token=end, pad_token=end)
-
-
-def train_sentencepiece_bpe(texts: Iterable[str], size: int, folder: str | Path) -> Any:
-    """A LLaMA-style BPE of `size` entries: U+2581, single digits, bytes for the unknown; saved to `folder`."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-    backend = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
-    split = Regex(rf"[0-9]|{SPACE}?[A-Za-z]+|{SPACE}+|\n|\p{{Han}}+|[^0-9A-Za-z{SPACE}\n\p{{Han}}]")
-    backend.pre_tokenizer = pre_tokenizers.Split(split, behavior="isolated")
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    specials = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
-    backend.train_from_iterator(texts, trainer)
-    # Training makes the byte entries special; they must be ordinary entries, or decoding drops them.
-    state = json.loads(backend.to_str())
-    state["added_tokens"] = [t for t in state["added_tokens"] if t["id"] < 3]
-    backend = Tokenizer.from_str(json.dumps(state))
-    backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
-    )
-    return _save(backend, folder, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<unk>")
-
-
-def _save(backend: Any, folder: str | Path, **special: str) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    if backend.get_vocab_size() < LEAST:
-        raise StudentError(
-            f"the texts have so few different characters that a tokenizer of {backend.get_vocab_size()} entries came "
-            "out; give it more text"
-        )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
-    tokenizer.save_pretrained(str(folder))
-    return load_tokenizer(folder)

@@ -17,7 +17,8 @@ from torch import Tensor
 from data_gen.records import Record
 from data_gen.templates import get_template
 from distill.encoding import Side, encode_side
-from students.tokenizers import ByteView, train_byte_bpe, train_sentencepiece_bpe, train_wordpiece
+from students.tokenizers import ByteView
+from students.train_tokenizers import train_byte_bpe, train_sentencepiece_bpe, train_wordpiece
 
 _WORDS = ["中国", "人民", "中国人", "大学", "学生", "大学生", "人", "中", "国", "的", "国人", "大", "民", "学", "国民"]
 _WEIGHTS = [8, 6, 5, 6, 5, 4, 3, 2, 2, 4, 3, 1, 1, 1, 2]

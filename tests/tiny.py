@@ -228,3 +228,19 @@ def _save(tokenizer: Any, folder: str | Path, **special: Any) -> Path:
     values["tokenizer_class"] = "PreTrainedTokenizerFast"  # the name that every version knows
     config.write_text(json.dumps(values, ensure_ascii=False, indent=2), encoding="utf-8")
     return Path(folder)
+
+
+def dropping(folder: str | Path) -> Path:
+    """SentencePiece's kind, loaded as one with bytes that it does not have: what has no piece leaves no trace."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    texts = [sentence.replace("\n", " ") + " 1. 2. 3." for sentence in sentences()]
+    learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, show_progress=False))
+    learned, merges = _vocabulary_and_merges(learner)
+    vocabulary = {piece: n for n, piece in enumerate(["<unk>", "<s>", "</s>", *learned])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Metaspace()
+    return _save(tokenizer, folder, bos_token="<s>", eos_token="</s>", unk_token="<unk>")

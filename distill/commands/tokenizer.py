@@ -22,7 +22,7 @@ FAMILIES: dict[str, tuple[str, int]] = {
     "byte-bpe": ("train_byte_bpe", 257),
     "sentencepiece": ("train_sentencepiece_bpe", 260),
 }
-"""Family -> (function of students.tokenizers, least size; special entries and bytes alone take up the others')"""
+"""Family -> (function of students.train_tokenizers, least size; special entries and bytes alone take up the others')"""
 LOOKED_AT = 2000
 """Of so many texts it is told how they are cut"""
 
@@ -123,11 +123,11 @@ def _records(args: Any) -> Iterator[Any]:
 
 def _learn(args: Any, texts: Iterator[str], folder: Path) -> Any:
     from distill.quiet import quiet_transformers
-    from students import tokenizers
+    from students import train_tokenizers
 
     quiet_transformers()
     more = {"lowercase": True} if args.lowercase else {}
-    return getattr(tokenizers, FAMILIES[args.family][0])(texts, args.size, folder, **more)
+    return getattr(train_tokenizers, FAMILIES[args.family][0])(texts, args.size, folder, **more)
 
 
 def _cuts(tokenizer: Any, texts: list[str]) -> str:

@@ -17,7 +17,8 @@ from distill.encoding import Side
 from distill.losses import forward_kl
 from distill.plan_batches import PlanBatch
 from distill.plans import RowPlan
-from students.tokenizers import ByteView, load_tokenizer, train_wordpiece
+from students.tokenizers import ByteView, load_tokenizer
+from students.train_tokenizers import train_wordpiece
 from tests import tiny
 from tests.enumerated import Exact, language, safe_log, sides, tokenizers
 from tests.slow_align import SlowAligner
@@ -473,3 +474,19 @@ def test_the_tables_of_a_pair_are_built_once(views: dict[str, ByteView], tmp_pat
         align.pair_sets(cut, student)
     assert len(align._pairs) <= align.PAIRS
     assert align.pair_sets(teacher, student) is not first, "the oldest are forgotten"
+
+
+def test_a_teacher_that_drops_characters(views: dict[str, ByteView], tmp_path: Path) -> None:
+    """It has no entry for line feeds: they are learnt from the text, all else has a target, and masses add up to 1."""
+    teacher = ByteView(load_tokenizer(tiny.dropping(tmp_path / "dropping")))
+    texts = ["小猫\n2. 看书\n3. 家", "🎉小猫在家里。\n看书\n"]
+    for student in views.values():
+        aligner, plans, _ = planned(teacher, student, texts)
+        plan = aligner.batch(plans)
+        theirs = torch.randn(sum(p.teacher_tokens for p in plans), len(teacher.entries), generator=torch.manual_seed(1))
+        rows = sum(len(p.ids) for p in plans)
+        targets = aligner.targets(aligner.read(lambda part: theirs[part], len(theirs), plan), plan, rows)  # noqa: B023
+        total = targets.tail.clone().index_add_(0, targets.single_row, targets.single_mass)
+        total.index_add_(0, targets.row, targets.mass).index_add_(0, targets.large_row, targets.large_mass)
+        torch.testing.assert_close(total, targets.total, rtol=0, atol=1e-5)
+        assert float((targets.total > 0).float().mean()) > 0.6
