@@ -200,7 +200,11 @@ def _load(path: Path, key: dict[str, object]) -> LineIndex | None:
     try:
         with index_path(path).open("rb") as file:
             head = json.loads(file.readline(4096))
-            if not isinstance(head, dict) or {name: head.get(name) for name in key} != key:
+            if not isinstance(head, dict) or head.get("format") != FORMAT:
+                return None
+            if {name: head.get(name) for name in key} != key:
+                if any(head.get(name) != key[name] for name in ("bytes", "mtime_ns", "probes")):
+                    print(f"{path} has changed since it was indexed: it is indexed again", file=sys.stderr)
                 return None
             starts = array("Q")
             starts.fromfile(file, int(head["rows"]) + 1)  # EOFError when it was cut off

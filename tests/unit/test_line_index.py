@@ -115,14 +115,19 @@ def test_a_file_changed_a_moment_ago_gets_none(monkeypatch: pytest.MonkeyPatch) 
     assert not index_path(Path("in.jsonl")).exists()
 
 
-def test_same_size_and_time_but_other_content_is_seen() -> None:
+def test_same_size_and_time_but_other_content_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
     path = write()
     before, info = sample(40), path.stat()
     changed = [*LINES[1:], LINES[0]]  # other places of line ends, the same size
     path.write_bytes(("\n".join(changed) + "\n").encode())
     os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
     assert path.stat().st_mtime_ns == info.st_mtime_ns
+    assert "has changed" not in capsys.readouterr().err
     assert sample(40) == sample(40, index=False) != before
+    assert "in.jsonl has changed since it was indexed: it is indexed again" in capsys.readouterr().err
+    path.chmod(0o600)
+    sample(40)
+    assert "has changed" not in capsys.readouterr().err
 
 
 def test_where_times_say_nothing_the_probes_and_the_rows_tell(monkeypatch: pytest.MonkeyPatch) -> None:
