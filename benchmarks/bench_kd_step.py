@@ -13,7 +13,8 @@ one vocabulary, on one thread, with AdamW and clipping by norm, on the same rows
     same       the Distiller inside a Lightning Trainer, data module, logging and all, on the very same batches
     plain      the same with the data module's own batches, rows of about one length together
     packed     the same with data.packing, lines of 256 tokens
-    floor      on the packed batches: both models' passes and the four matrix products of their heads, nothing else
+    floor      on the packed batches, before or after in turn: both models' passes and the four matrix products of their
+               heads, nothing else
 
 Times are CPU seconds of the whole process per real token (prompts count, filling does not); only ratios taken in one
 run mean much. `x` is how many times less a variant takes than gkd, `over_floor` what it takes of the floor.
@@ -178,19 +179,32 @@ class Bench(pl.Callback):
             self.optimizer = self._adam()
         self.start = time.process_time()
 
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        """Every other round the floor comes first: who comes later finds memory that is in use already."""
+        if self._floor_first and not self.lonely:
+            spent = time.process_time() - self.start
+            self._timed("floor", self._floor, batch.student)
+            self.start = time.process_time() - spent
+
+    @property
+    def _kind(self) -> str:
+        return Turns.kinds[self.number % len(Turns.kinds)]
+
+    @property
+    def _floor_first(self) -> bool:
+        return self._kind == "packed" and self.number // len(Turns.kinds) % 2 == 1
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """The Distiller's step is over: what it took, fetching the batch included, and the others' turn."""
         if self.lonely:
             return
-        kind = Turns.kinds[self.number % len(Turns.kinds)]
-        self.number += 1
-        self._note(kind, batch.student)
-        for name in self.peers if kind == "same" else []:
+        self._note(self._kind, batch.student)
+        for name in self.peers if self._kind == "same" else []:
             self.model.zero_grad(set_to_none=True)
             self._timed(name, lambda tokens, name=name: self._peer(name, tokens), batch.student)
-        if kind == "packed":
-            self.model.zero_grad(set_to_none=True)
+        if self._kind == "packed" and not self._floor_first:
             self._timed("floor", self._floor, batch.student)
+        self.number += 1
         self.start = time.process_time()
 
     def _timed(self, kind: str, step: Callable[[Tokens], None], tokens: Tokens) -> None:
@@ -214,6 +228,7 @@ class Bench(pl.Callback):
 
     def _floor(self, tokens: Tokens) -> None:
         """Matrix products only: the teacher's logits, the student's, and what a gradient of them becomes."""
+        self.model.zero_grad(set_to_none=True)
         weight = self.model.student.get_output_embeddings().weight
         with torch.no_grad():
             theirs = self.teacher.base_model(**tokens.inputs).last_hidden_state.flatten(0, 1)[tokens.positions]

@@ -92,7 +92,9 @@ def alone(ground: Path) -> Any:
 def test_two_ranks_take_the_steps_of_one(task: Task, ground: Path, alone: Any) -> None:
     """Every gradient of every step, projector and head included, and the weights that clipped steps lead to."""
     ours, theirs = found_by(ground, task.name), alone(task)
-    assert len(ours["gradients"]) == len(theirs.gradients) == task.steps
+    other = found_by(ground, task.name, 1)
+    assert len(ours["gradients"]) == len(other["gradients"]) == len(theirs.gradients) == task.steps
+    assert all(torch.equal(other["weights"][name], value) for name, value in ours["weights"].items())
     for found, expected in zip(ours["gradients"], theirs.gradients, strict=True):
         assert found.keys() == expected.keys()
         assert torch.stack([g.norm() for g in expected.values()]).norm() > 2 * CLIP
