@@ -2,7 +2,8 @@
 
 An answer is handed over in the very call that reads its last byte, before anything else has its turn: whoever wants to
 write it down has done so before the next request leaves. That, and the cost, is what it is for: a general client wakes
-several tasks on the way from the socket to the answer. Proxies and redirects are left to the client (teachers.post).
+several tasks on the way from the socket to the answer. What comes is parsed by llhttp (`httptools`); proxies and
+redirects are left to the client (teachers.post).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import httptools
 
 from teachers.http_errors import Again, Never, Response, broken, unreachable
 
@@ -38,12 +41,15 @@ class Line(asyncio.Protocol):
         self._url = url
         self.open = False
         self._answer: asyncio.Future[Completion] | None = None
-        self._buffer = bytearray()
-        self._status, self._headers = 0, dict[str, str]()
-        self._left: int | None = None
-        """Bytes of the body that are still to come; None: all until the other side closes"""
-        self._chunked = self._stays = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._head = 0
+        """Bytes that came before the end of the head; -1 after it"""
+        self._whole = self._stays = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -52,7 +58,8 @@ class Line(asyncio.Protocol):
     def ask(self, content: bytes, take: Take) -> asyncio.Future[Completion]:
         """Send a whole request, head and body."""
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._answer, self._take, self._status = answer, take, 0
+        self._answer, self._take = answer, take
+        self._reset()
         self._transport.write(content)
         return answer
 
@@ -76,17 +83,23 @@ class Line(asyncio.Protocol):
         if self._answer is None or self._answer.done():  # nobody has asked, or nobody waits for it any more
             self.close()
             return
-        self._buffer += data
+        if self._head >= 0:
+            self._head += len(data)
         try:
-            whole = (self._status or self._read_head()) and self._read_body()
-        except ValueError as error:
-            self.give_up(broken(self._url, error))
-            return
-        if whole:
+            self._parser.feed_data(data)
+            if self._head > MOST_HEAD:
+                raise ValueError("a head without an end")
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as error:
+            if not self._whole:  # what comes after a whole reply is no part of it
+                self.give_up(broken(self._url, error))
+                return
+            self._stays = False
+        if self._whole:
             self._hand_over()
 
     def eof_received(self) -> None:
-        if self._status and self._left is None and not self._chunked:  # that was the sign for its end
+        endless = {"content-length", "transfer-encoding"}.isdisjoint(self._headers)
+        if self._head < 0 and endless and not self._whole:  # that was the sign for its end
             self._stays = False
             self._hand_over()
 
@@ -96,61 +109,34 @@ class Line(asyncio.Protocol):
             ours = exc is not None and not isinstance(exc, OSError)  # a mistake of ours is not to look like theirs
             self._answer.set_exception(exc if exc is not None and ours else broken(self._url, exc))
 
-    def _read_head(self) -> bool:
-        """Status and headers, once they are there."""
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
-            del self._buffer[: end + 4]
-            version, status = first.split(" ", 2)[:2]
-            if not version.startswith("HTTP/"):
-                raise ValueError(first)
-            if status.startswith("1"):  # a word in between
-                continue
-            self._status = int(status)
-            fields = (line.partition(":") for line in lines)
-            self._headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-            told = self._headers.get("connection", "").lower()
-            self._stays = "close" not in told and (version != "HTTP/1.0" or "keep-alive" in told)
-            self._chunked = "chunked" in self._headers.get("transfer-encoding", "").lower()
-            length = "0" if self._status in {204, 304} else self._headers.get("content-length")
-            self._left = None if self._chunked or length is None else int(length)
-            self._body.clear()
-            return True
-        if len(self._buffer) > MOST_HEAD:
-            raise ValueError("a head without an end")
-        return False
+    # What the parser calls
 
-    def _read_body(self) -> bool:
-        """Whether the body is there to its end."""
-        if self._chunked:
-            return self._read_chunks()
-        self._body += self._buffer
-        self._buffer.clear()
-        if self._left is None or len(self._body) < self._left:
-            return False
-        self._stays = self._stays and len(self._body) == self._left
-        del self._body[self._left :]
-        return True
+    def on_message_begin(self) -> None:
+        if self._whole:  # a second reply to one question
+            self._stays = False
 
-    def _read_chunks(self) -> bool:
-        while (line := self._buffer.find(b"\r\n")) >= 0:
-            size = int(self._buffer[:line].split(b";")[0], 16)
-            end = line + 2 + size
-            if not size:  # there may be trailers
-                end = self._buffer.find(b"\r\n\r\n", line)
-                self._stays = self._stays and (end < 0 or end + 4 == len(self._buffer))
-                return end >= 0
-            if len(self._buffer) < end + 2:
-                return False
-            self._body += self._buffer[line + 2 : end]
-            del self._buffer[: end + 2]
-        return False
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._whole and self._head >= 0:  # trailers count for nothing
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if not self._whole and self._parser.get_status_code() >= 200:
+            self._head, self._status = -1, self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._whole:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        if self._head >= 0:  # a word in between, 1xx
+            self._headers.clear()
+        elif not self._whole:
+            self._whole, self._stays = True, self._parser.should_keep_alive()
 
     def _hand_over(self) -> None:
         """The reply is whole: what becomes of it is decided here and now."""
         answer, content = self._answer, bytes(self._body)
         assert answer is not None
-        self._buffer.clear()
         try:
             if self._headers.get("content-encoding", "identity") != "identity":
                 content = zlib.decompress(content, UNZIPS)
