@@ -217,8 +217,8 @@ def test_what_an_answer_brings_is_asked_while_another_one_takes_its_time() -> No
     """r0 has to wait; r1 brings r2, and r2 brings r3."""
 
     class Chain:
-        left = list(requests(4))
-        open = 2
+        def __init__(self) -> None:
+            self.left, self.open = list(requests(4)), 2
 
         def __iter__(self) -> Chain:
             return self
