@@ -49,7 +49,7 @@ class PandaTeacher:
         self._model: Any = None
         self._tokenizer: Any = None
         self._text: TokenText | None = None
-        self._vocab_id = ""
+        self._vocab_id, self._size = "", 0
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, name: str = "model", batch_size: int = 16) -> PandaTeacher:
@@ -58,7 +58,7 @@ class PandaTeacher:
         teacher.name, teacher.path, teacher.batch_size = name, "", batch_size
         teacher.device, teacher.dtype = str(model.device), "auto"
         teacher._model, teacher._tokenizer = model, tokenizer
-        teacher._text, teacher._vocab_id = None, ""
+        teacher._text, teacher._vocab_id, teacher._size = None, "", 0
         return teacher
 
     def __getstate__(self) -> dict[str, Any]:
@@ -271,7 +271,7 @@ class PandaTeacher:
             ).last_hidden_state.flatten(0, 1)
         hidden = final[positions]  # (tokens, width)
         output = model.get_output_embeddings()
-        size = max(self.tokenizer.get_vocab().values()) + 1
+        self._size = size = self._size or max(self.tokenizer.get_vocab().values()) + 1  # a dict of all entries each time
         bias = getattr(output, "bias", None)
         return DenseSignal(
             vocab_id=self.vocab_id,
