@@ -271,7 +271,7 @@ class PandaTeacher:
             ).last_hidden_state.flatten(0, 1)
         hidden = final[positions]  # (tokens, width)
         output = model.get_output_embeddings()
-        self._size = size = self._size or max(self.tokenizer.get_vocab().values()) + 1  # a dict of all entries each time
+        self._size = size = self._size or max(self.tokenizer.get_vocab().values()) + 1  # builds a dict of all
         bias = getattr(output, "bias", None)
         return DenseSignal(
             vocab_id=self.vocab_id,
