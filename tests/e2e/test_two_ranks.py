@@ -21,6 +21,7 @@ from tests.ranks import CLIP, GPT2, Catch, Task, steps_of, together
 STEPS = [
     Task("ddp", packing=True, batch_size=1),
     Task("fsdp2", strategy="fsdp2", accumulate=2),
+    Task("fsdp2-packed", strategy="fsdp2", packing=True, batch_size=1),
     Task("fsdp2-untied", strategy="fsdp2", student="untied", accumulate=2),
     Task("fsdp2-head", strategy="fsdp2-head", student="untied", accumulate=2),
     Task("fsdp1", strategy="fsdp1", accumulate=2),
