@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,18 @@ def load_tokenizer(path: str | Path) -> Any:
         if not any(next(folder.glob(form), None) for form in FILES):
             raise StudentError(f"{folder} holds no tokenizer: neither {', '.join(FILES[:-1])} nor {FILES[-1]}")
         _refuse_unnamed_wordpiece(folder)
+    elif folder.is_file():
+        raise StudentError(
+            f"{path} is a file; a tokenizer is a folder with tokenizer.json, vocab.txt or tokenizer.model"
+        )
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         raise StudentError(f"no tokenizer folder {path}; give a folder with tokenizer.json, vocab.txt or a hub id")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudentError(f"cannot load a tokenizer from {path}: {_first_line(error)}") from None
+        raise StudentError(
+            f"cannot load a tokenizer from {path}: {_what_it_lacks(folder) or _first_line(error)}"
+        ) from None
     if not getattr(tokenizer, "is_fast", False):
         raise StudentError(f"{path} has no fast tokenizer (tokenizer.json); convert it with transformers first")
     if len(tokenizer) < LEAST:
@@ -68,6 +75,20 @@ def _refuse_unnamed_wordpiece(folder: Path) -> None:
             f"{folder} has vocab.txt but does not say which tokenizer it is for: write "
             '{"tokenizer_class": "BertTokenizerFast"} into its tokenizer_config.json'
         )
+
+
+def _what_it_lacks(folder: Path) -> str:
+    """What transformers calls by other names, or says over many lines; "" when it is something else."""
+    if (folder / "tokenizer.json").is_file():
+        return ""
+    if any(folder.glob("*.model")) and find_spec("sentencepiece") is None:
+        return "its tokenizer.model needs sentencepiece: pip install 'minituo[sentencepiece]'"
+    if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
+        return (
+            "it does not say which tokenizer it is for: write its class, such as "
+            '{"tokenizer_class": "GPT2TokenizerFast"}, into its tokenizer_config.json'
+        )
+    return ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,6 +16,10 @@ QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_
 TRANSIENT = {408, 409, 425, 429}
 UNABLE = {501, 505}
 """What a server cannot do now it cannot do later"""
+TLS_HINTS = {
+    "CERTIFICATE_VERIFY_FAILED": "if its certificate is your own, name a file with it in SSL_CERT_FILE",
+    "WRONG_VERSION_NUMBER": "it does not speak https; should the address begin with http://?",
+}
 REFUSED = {"ClientConnectorError", "ClientConnectorDNSError", "ConnectionTimeoutError", "ConnectionRefusedError"}
 
 
@@ -95,7 +99,9 @@ def broken(url: str, error: BaseException | None) -> Again:
 def unreachable(url: str, error: BaseException | None) -> Again:
     """No connection came about."""
     why = str(error or "") or "no answer to the attempt to connect"
-    return Again(f"cannot reach {url} ({why}); is the server running and the address right?", unreachable=True)
+    usual = "is the server running and the address right?"
+    hint = next((text for sign, text in TLS_HINTS.items() if sign in why), usual)
+    return Again(f"cannot reach {url} ({why}); {hint}", unreachable=True)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

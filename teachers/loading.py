@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ def read_tokenizer(path: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        alone = any(folder.glob("*.model")) and not (folder / "tokenizer.json").is_file()
+        if alone and find_spec("sentencepiece") is None:  # transformers asks for tiktoken then
+            raise TeacherError(
+                f"the tokenizer.model in {path} needs sentencepiece: pip install 'minituo[sentencepiece]'"
+            ) from None
         raise TeacherError(f"cannot load a tokenizer from {path}: {first_line(error)}") from None
     if not getattr(tokenizer, "is_fast", False):
         raise TeacherError(f"{path} has no fast tokenizer (tokenizer.json); convert it with transformers first")

@@ -82,8 +82,10 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise TeacherError(f"{folder} holds no signals: no manifest.json; make a store with 'distill capture'{there}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("format") != FORMAT:
-            raise TeacherError(f"{folder} was written in format {found.get('format')}, this version reads {FORMAT}")
+        if "format" not in found:
+            raise TeacherError(f"{path} was not written by 'distill capture'; give another folder")
+        if found["format"] != FORMAT:
+            raise TeacherError(f"{folder} was written in format {found['format']}, this version reads {FORMAT}")
         return Manifest(**found)
     except (ValueError, TypeError, AttributeError) as error:
         if isinstance(error, TeacherError):
@@ -104,6 +106,14 @@ def save_sets(folder: str | Path, order: np.ndarray, silent: np.ndarray) -> None
         write_synced(path, data)
 
 
+def _refuse_others(folder: Path) -> None:
+    """A store is not mixed into a folder of other things, such as a tokenizer."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    others = sorted(name for name in names if not name.endswith(".part") and not name.startswith("shard-"))
+    if "manifest.json" not in names and others:
+        raise TeacherError(f"{folder} holds {others[0]} and no signals; give another folder")
+
+
 class SignalWriter:
     """Adds rows to a store; opening one that exists goes on with it, if it is of the same manifest."""
 
@@ -112,6 +122,7 @@ class SignalWriter:
         if manifest.method not in METHODS:
             raise TeacherError(f"unknown method {manifest.method!r}{nearest(manifest.method, METHODS)}")
         self.folder.mkdir(parents=True, exist_ok=True)
+        _refuse_others(self.folder)
         self._lock = locked(self.folder)
         self.damaged = 0
         """Shards that were found cut off and thrown away"""
@@ -203,7 +214,8 @@ class SignalStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self.manifest = Path(folder), read_manifest(folder)
-        self._shards = [self._open(path) for path in sorted(self.folder.glob("shard-*.safetensors"))]
+        self._paths = sorted(self.folder.glob("shard-*.safetensors"))
+        self._shards = [self._open(path) for path in self._paths]
         keys = [np.asarray(s.tensors["key"]) for s in self._shards]
         self._of = np.repeat(np.arange(len(keys)), [len(k) for k in keys]).astype(np.int64)
         self._at = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(k)) for k in keys)])
@@ -227,7 +239,9 @@ class SignalStore:
         except (ValueError, KeyError) as error:
             if isinstance(error, TeacherError):
                 raise
-            raise TeacherError(f"{path} does not fit together ({error}); capture the signals again") from None
+            raise TeacherError(
+                f"{path} does not fit together ({error}); delete that file and run the same 'distill capture' again"
+            ) from None
 
     def __len__(self) -> int:
         """Records."""
@@ -270,4 +284,7 @@ class SignalStore:
         try:
             return shard.read(row, positions, found.size, found.vocabulary_size if found.moved else None)
         except (ValueError, IndexError) as error:
-            raise TeacherError(f"a row in {self.folder} is damaged ({error}); capture the signals again") from None
+            path = self._paths[self._of[place]]
+            raise TeacherError(
+                f"a row in {path} is damaged ({error}); delete that file and run the same 'distill capture' again"
+            ) from None

@@ -9,7 +9,7 @@ import pytest
 
 from teachers.base import Completion, Request, TeacherError, TextTeacher
 from teachers.chatgpt import ChatGPTTeacher
-from teachers.http_errors import Again, Never, of_status, retry_after
+from teachers.http_errors import Again, Never, of_status, retry_after, unreachable
 from tests.fault_server import FaultServer
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -156,6 +156,15 @@ def test_unreachable_is_fatal_and_quick() -> None:
     assert time.monotonic() - start < 5
     assert len(got) <= 4
     assert any(c.fatal and f"cannot reach {url}" in (c.error or "") for c in got)
+
+
+def test_what_is_wrong_with_https_is_said() -> None:
+    """A certificate of one's own, and an address that does not speak it."""
+    url = "https://127.0.0.1/v1"
+    said = unreachable(url, OSError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate"))
+    assert "SSL_CERT_FILE" in str(said)
+    assert "http://" in str(unreachable(url, OSError("[SSL: WRONG_VERSION_NUMBER] wrong version number")))
+    assert str(unreachable(url, OSError("refused"))).endswith("is the server running and the address right?")
 
 
 def test_the_key_is_sent_and_never_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from teachers import generation
 from teachers.base import Request, SignalTeacher, TeacherError, TextTeacher, vocabulary_id
 from teachers.chance import Chance, choose_in_nucleus
 from teachers.kv_cache import growing_cache
+from teachers.loading import read_tokenizer
 from teachers.panda import PandaTeacher
 from teachers.text import TokenText
 from tests import tiny
@@ -416,3 +417,10 @@ def test_a_torn_tokenizer_config_is_named(folders: dict[str, Path], tmp_path: Pa
     config.write_text(config.read_text(encoding="utf-8")[:30], encoding="utf-8")
     with pytest.raises(TeacherError, match=r"cannot load a tokenizer from .*torn: tokenizer_config\.json is damaged"):
         _ = PandaTeacher(str(folder)).tokenizer
+
+
+def test_a_sentencepiece_model_names_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"no model")
+    monkeypatch.setattr("teachers.loading.find_spec", lambda name: None)
+    with pytest.raises(TeacherError, match=r"needs sentencepiece: pip install 'minituo\[sentencepiece\]'"):
+        read_tokenizer(str(tmp_path))

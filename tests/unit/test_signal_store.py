@@ -204,10 +204,20 @@ def test_what_is_no_store(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(whole) | {"format": 9}), encoding="utf-8")
     with pytest.raises(TeacherError, match="was written in format 9"):
         SignalStore(tmp_path / "signals")
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(TeacherError, match=r"manifest\.json was not written by 'distill capture'"):
+        SignalWriter(tmp_path / "signals", MANIFEST)
     path.unlink()
     (tmp_path / "signals" / "shard-00000.safetensors").write_bytes(b"x")
     with pytest.raises(TeacherError, match=r"shards without a manifest"):
         SignalWriter(tmp_path / "signals", MANIFEST)
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(TeacherError, match=r"holds tokenizer\.json and no signals; give another folder"):
+        SignalWriter(tmp_path, MANIFEST)
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
 
 
 def test_a_row_is_not_longer_than_it_is(tmp_path: Path) -> None:
@@ -248,5 +258,5 @@ def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     for wrong in (b"\x80" * len(ids), b"\x7f" * len(ids)):
         whole[at : at + len(ids)] = wrong
         path.write_bytes(whole)
-        with pytest.raises(TeacherError, match=r"a row in .* is damaged \(.*\); capture the signals again"):
+        with pytest.raises(TeacherError, match=r"a row in .*shard-00000.* is damaged \(.*\); delete that file"):
             SignalStore(tmp_path).read([0], [20])

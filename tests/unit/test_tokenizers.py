@@ -252,3 +252,23 @@ def test_what_a_tokenizer_drops_belongs_to_what_comes_next(tmp_path: Path) -> No
             said = said.removeprefix(b" ") if n == 0 else said  # a dummy space
             kept = "".join(c for c in raw[start:end].decode() if view.encode(c) or c == " ")
             assert kept.encode() == said, (text, n)
+
+
+def test_refuses_a_file_and_bare_vocabularies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are downloaded one by one; each message says what to do."""
+    lone = tmp_path / "zh.model"
+    lone.write_bytes(b"no model")
+    with pytest.raises(StudentError, match=r"zh.model is a file; a tokenizer is a folder"):
+        load_tokenizer(lone)
+    gpt2 = tmp_path / "gpt2"
+    gpt2.mkdir()
+    (gpt2 / "vocab.json").write_text('{"a": 0}', encoding="utf-8")
+    (gpt2 / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    with pytest.raises(StudentError, match=r'write its class, such as {"tokenizer_class": "GPT2TokenizerFast"}'):
+        load_tokenizer(gpt2)
+    llama = tmp_path / "llama"
+    llama.mkdir()
+    (llama / "tokenizer.model").write_bytes(b"no model")
+    monkeypatch.setattr("students.tokenizers.find_spec", lambda name: None)
+    with pytest.raises(StudentError, match=r"needs sentencepiece: pip install 'minituo\[sentencepiece\]'"):
+        load_tokenizer(llama)
