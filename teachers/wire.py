@@ -12,6 +12,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -209,11 +210,13 @@ class Wires:
         answer = line.ask(b"%b%d\r\n\r\n%b" % (head, len(content), content), take)
         late = Again(f"no answer within {self._timeout_s:g} s (--timeout gives it more)")
         alarm = asyncio.get_running_loop().call_later(self._timeout_s, line.give_up, late)
-        answer.add_done_callback(lambda _: self._done(line, alarm))
+        answer.add_done_callback(partial(self._done, line, alarm))
         return answer
 
-    def _done(self, line: Line, alarm: asyncio.TimerHandle) -> None:
+    def _done(self, line: Line, alarm: asyncio.TimerHandle, answer: asyncio.Future[Completion]) -> None:
         alarm.cancel()
+        if not answer.cancelled():
+            answer.exception()  # whoever waited may have been stopped meanwhile: asyncio would tell of that
         if line.open and not line.waiting:
             self._free.append(line)
         else:
