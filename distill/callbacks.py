@@ -162,7 +162,7 @@ class StopPolitely(Callback):
             # Lightning counts a batch as completed only after this hook; without it a resumed run repeats its number.
             trainer.fit_loop.epoch_loop.batch_progress.increment_completed()
             trainer.fit_loop.epoch_loop._batches_that_stepped += 1
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt", weights_only=False)
             raise KeyboardInterrupt
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
