@@ -199,19 +199,19 @@ class Run:
         todo = [r for r in np.argsort(data.teacher.lengths, kind="stable").tolist() if int(data.keys[r]) not in writer]
         before = len(data.records) - len(todo)
         size = self.settings.batch_size
-        flushed, made = start, 0
-        with Progress("capture", total=len(data.records), unit="rows", done=before) as bar:
+        flushed = start
+        done = int(self.counts.sum() - self.counts[todo].sum())
+        with Progress("capture", total=int(self.counts.sum()), unit="tokens", done=done) as bar:
             for at in range(0, len(todo), size):
                 rows = todo[at : at + size]
                 for row in self.batch(rows):
                     writer.add(row)
-                    made += len(row.entries)
                 now = time.monotonic()
                 if now - flushed > FLUSH_S:
                     flushed = now
                     writer.flush()
-                each = f", {writer.bytes / writer.tokens:.1f} bytes a token" if writer.tokens else ""
-                bar.advance(len(rows), note=f"{made / (now - start):.0f} tokens/s{each}")
+                each = f"{writer.bytes / writer.tokens:.1f} bytes a token" if writer.tokens else ""
+                bar.advance(int(self.counts[rows].sum()), note=each)
             writer.flush()
         return Captured(
             len(data.records), before, writer.tokens, writer.bytes, data.dropped, self.silent,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,32 @@ def pack(rows: Sequence[Row], method: str, size: int, moved_onto: int | None) ->
     else:
         tensors["weights"] = weights.astype(np.float16)
         tensors["tail"] = np.concatenate([r.tail for r in rows if r.tail is not None]).astype(np.float16)
+    shard = Shard(tensors)
+    tensors["crc"] = np.array([shard.told(n, moved_onto).crc() for n in range(len(rows))], np.uint32)
     return tensors
+
+
+@dataclass
+class _Told:
+    """What a shard holds of a row."""
+
+    entries: np.ndarray
+    repeated: np.ndarray
+    """(positions): of how many entries there is a weight"""
+    ids: np.ndarray
+    sets: np.ndarray
+    weights: np.ndarray
+    rest: np.ndarray
+    """(positions): entropy, or tail"""
+
+    def crc(self) -> int:
+        """32 bits over all of it, as it is read back."""
+        found = 0
+        for column in (self.entries, self.repeated, self.ids, self.sets):
+            found = zlib.crc32(column.astype("<i4").tobytes(), found)
+        for column in (self.weights, self.rest):
+            found = zlib.crc32(column.astype("<f4").tobytes(), found)
+        return found
 
 
 class Shard:
@@ -116,36 +142,41 @@ class Shard:
         self.weight = _starts(tensors["repeated" if self.drawn else "entries"])[self.first]
         """(rows + 1): the first of `weights` of each row"""
 
-    def read(self, row: int, positions: int, size: int, moved_onto: int | None) -> Signals:
-        """The first positions of a row; `size` draws were made a position. ValueError for what cannot be."""
-        t, first = self.tensors, int(self.first[row])
-        whole = slice(first, int(self.first[row + 1]))
-        every = t["entries"][whole].astype(np.int64)
-        repeated = t["repeated"][whole].astype(np.int64) if self.drawn else every
-        groups = np.stack([repeated, every - repeated], 1).reshape(-1)
-        kinds = unpack_groups(t["ids"][self.byte[row] : self.byte[row + 1]], t["alphabet"], groups[groups > 0])
-        entries, repeated = every[:positions], repeated[:positions]
-        ids = kinds[: entries.sum()]
+    def told(self, row: int, moved_onto: int | None) -> _Told:
+        """All of a row. ValueError or IndexError for what cannot be."""
+        t, whole = self.tensors, slice(int(self.first[row]), int(self.first[row + 1]))
+        entries = t["entries"][whole].astype(np.int64)
+        repeated = t["repeated"][whole].astype(np.int64) if self.drawn else entries
+        groups = np.stack([repeated, entries - repeated], 1).reshape(-1)
+        ids = unpack_groups(t["ids"][self.byte[row] : self.byte[row + 1]], t["alphabet"], groups[groups > 0])
         sets = np.zeros((0, 3), np.int64)
         if moved_onto is not None:
             large = ids >= moved_onto
             sets = t["sets"][ids[large] - moved_onto].astype(np.int64)
             ids[large] = -1
-        told = t["weights"][self.weight[row] :][: repeated.sum()].astype(np.float32)
+        weights = t["weights"][self.weight[row] : self.weight[row + 1]].astype(np.float32)
+        rest = t["entropy" if self.drawn else "tail"][whole].astype(np.float32)
+        return _Told(entries, repeated, ids, sets, weights, rest)
+
+    def read(self, row: int, positions: int, size: int, moved_onto: int | None) -> Signals:
+        """The first positions of a row, of `size` draws each. ValueError when it is not what was written."""
+        told = self.told(row, moved_onto)
+        if told.crc() != self.tensors["crc"][row]:
+            raise ValueError("its checksum is another")
+        entries, repeated, rest = told.entries[:positions], told.repeated[:positions], told.rest[:positions]
+        ids = told.ids[: entries.sum()]
+        sets, weights = told.sets[: (ids < 0).sum()], told.weights[: repeated.sum()]
         nothing = np.zeros(positions, np.float32)
         if self.drawn:
             mass = np.ones(len(ids), np.float32)
-            nth = np.arange(len(told)) - np.repeat(np.cumsum(repeated) - repeated, repeated)
-            mass[np.repeat(np.cumsum(entries) - entries, repeated) + nth] = told
-            entropy = t["entropy"][first : first + positions].astype(np.float32) / ENTROPY_STEPS
-            return Signals(entries, ids, mass / size, nothing, sets, entropy)
-        tail = t["tail"][first : first + positions].astype(np.float32)
+            nth = np.arange(len(weights)) - np.repeat(np.cumsum(repeated) - repeated, repeated)
+            mass[np.repeat(np.cumsum(entries) - entries, repeated) + nth] = weights
+            return Signals(entries, ids, mass / size, nothing, sets, rest / ENTROPY_STEPS)
         of = np.repeat(np.arange(positions), entries)
         # 16 bits: they add up to nearly 1
-        scale = (1 - tail) / np.maximum(np.bincount(of, told, positions), 1e-12)
-        return Signals(
-            entries, ids, (told * scale[of]).astype(np.float32), np.where(entries > 0, tail, 0), sets, nothing
-        )
+        scale = (1 - rest) / np.maximum(np.bincount(of, weights, positions), 1e-12)
+        mass = (weights * scale[of]).astype(np.float32)
+        return Signals(entries, ids, mass, np.where(entries > 0, rest, 0), sets, nothing)
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

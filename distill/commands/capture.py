@@ -14,7 +14,7 @@ examples:
   distill capture train.jsonl --teacher embedded --student tokenizer -o signals
   distill capture train.jsonl --teacher models/panda-7b --student tokenizer --method topk --size 64 -o signals
   distill capture answered.jsonl --journal answered.jsonl.journal --student tokenizer -o signals
-  distill fit --config kd.yaml --model.teacher null --model.signals.path signals
+  distill recipes cp kd_student_offline kd_offline.yaml && distill fit --config kd_offline.yaml
 
 Stopped, even killed, the same command goes on. 'sampled' serves forward_kl, without bias; 'topk' every loss.
 """

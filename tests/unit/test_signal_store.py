@@ -248,15 +248,23 @@ def test_bytes_a_token(noise: float, differ: int, most: int, tmp_path: Path) -> 
         check_row(store, row)
 
 
-def test_a_damaged_row_is_named(tmp_path: Path) -> None:
-    """Bytes that changed on the disk: the file has the right size, but its numbers are none."""
-    fill(tmp_path, MANIFEST, [made(1, 20, "sampled", False)])
-    path = tmp_path / "shard-00000.safetensors"
-    ids = np.asarray(SignalStore(tmp_path)._shards[0].tensors["ids"])
-    whole = bytearray(path.read_bytes())
-    at = whole.find(ids.tobytes())
-    for wrong in (b"\x80" * len(ids), b"\x7f" * len(ids)):
-        whole[at : at + len(ids)] = wrong
-        path.write_bytes(whole)
-        with pytest.raises(TeacherError, match=r"a row in .*shard-00000.* is damaged \(.*\); delete that file"):
-            SignalStore(tmp_path).read([0], [20])
+@pytest.mark.parametrize(("method", "moved"), KINDS)
+def test_a_damaged_row_is_named(method: str, moved: bool, tmp_path: Path) -> None:
+    """Any byte that changed on the disk, in a file of the right size."""
+    rows = [made(n + 1, 12, method, moved) for n in range(3)]
+    fill(tmp_path, manifest(method, moved), rows, 1 << 16)
+    (path,) = tmp_path.glob("shard-*")
+    whole, tensors = path.read_bytes(), SignalStore(tmp_path)._shards[0].tensors
+    rng = np.random.default_rng(0)
+    start = len(whole) - sum(t.nbytes for t in tensors.values())
+    places = {name: int(np.asarray(t).ctypes.data) for name, t in tensors.items()}
+    first = min(places.values())
+    for name, tensor in tensors.items():
+        if name in ("key", "check"):  # what a row is found and compared by
+            continue
+        for at in rng.integers(0, tensor.nbytes, 6).tolist():
+            wrong = bytearray(whole)
+            wrong[start + places[name] - first + at] ^= int(rng.integers(1, 256))
+            path.write_bytes(wrong)
+            with pytest.raises(TeacherError, match=r"shard-00000.*(damaged|does not fit together)"):
+                SignalStore(tmp_path).read([0, 1, 2], [12, 12, 12])
