@@ -77,6 +77,9 @@ def build_mix(
         return old | {"built": False}
     for path in (out, *([heldout_path(out)] if mix.heldout else [])):
         check_output(path, force or (ours and path.name in _names(old)))
+        read = [*(at for each in files.values() for _, at in each), *evaluation]
+        if path.exists() and any(path.samefile(at) for at in read):
+            raise DataError(f"{path} is one of the mix's own inputs; give --out another name")
     build = _Build(mix, sources, out, data_dir, allow_fewer, on_error, engine)
     build.inputs = inputs_of(files, evaluation, old if ours else None)
     build.old = old if ours and not force else None

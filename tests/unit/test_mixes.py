@@ -367,3 +367,18 @@ def test_the_recipe_in_the_docs_loads() -> None:
     Path("docs.yaml").write_text(textwrap.dedent(page[start : page.index("\n\n", start)]))
     wanted = load_mix("docs.yaml").wanted()
     assert wanted == {"coig": 2000, "alpaca-zh": 4550, "webtext": 1950, "./my.csv": 500, "./corpus/": 1000}
+
+
+def test_a_mix_never_replaces_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a source nor an evaluation file, whatever the name it is called by; --force is for results."""
+    monkeypatch.chdir(tmp_path)
+    rows = [Record(f"问题{n}", output=f"答案{n}") for n in range(5)]
+    write_records(tmp_path / "mine.jsonl", rows)
+    write_records(tmp_path / "eval.jsonl", rows[:1])
+    (tmp_path / "same.jsonl").symlink_to("mine.jsonl")
+    (tmp_path / "mix.yaml").write_text("name: m\nsources: {./mine.jsonl: all}\ndecontaminate: [eval.jsonl]\n")
+    before = (tmp_path / "mine.jsonl").read_bytes()
+    for out in ("mine.jsonl", "./mine.jsonl", "same.jsonl", "eval.jsonl"):
+        with pytest.raises(DataError, match=r"is one of the mix's own inputs; give --out another name"):
+            build_mix("mix.yaml", out, force=True)
+    assert (tmp_path / "mine.jsonl").read_bytes() == before
