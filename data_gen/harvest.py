@@ -19,6 +19,8 @@ BARREN_ANSWERS = 300
 """So many answers in a row without one row that passes: the run stops"""
 BARREN_FROM_THE_START = 100
 """So many when there was no such row at all"""
+SHOWN = 100
+"""Characters of the last failure in the progress line"""
 
 
 @dataclass(slots=True)
@@ -123,7 +125,8 @@ class Harvest:
     def note(self, spent: str) -> str:
         """What the progress line says besides the rows."""
         report = self.report
-        failed = f", {report.failed} failed" if report.failed else ""
+        why = report.last_failure if len(report.last_failure) <= SHOWN else f"{report.last_failure[:SHOWN]}..."
+        failed = f", {report.failed} failed (the last: {why})" if report.failed else ""
         rejected = self.filters.rejected.total()
         return f"{rejected} rejected{failed}, {spent}"
 

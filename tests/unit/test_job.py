@@ -169,15 +169,21 @@ def test_a_spent_quota_stops_with_a_sentence_and_goes_on(tmp_path: Path) -> None
     assert (report.accepted, report.reused) == (20, 6)
 
 
-def test_endless_failures_stop(tmp_path: Path) -> None:
+def test_endless_failures_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the last one said stands in the progress line, the beginning of it at least."""
+    notes: list[str] = []
+    monkeypatch.setattr("data_gen.progress.Progress.advance", lambda bar, n=1, note="": notes.append(note))
+
     class Broken(ScriptedTeacher):
         def _complete(self, request: Request) -> Completion:
-            return Completion(request.key, error="HTTP 400: no", finish_reason="error")
+            return Completion(request.key, error="HTTP 400: no" + "!" * 200, finish_reason="error")
 
     teacher = Broken()
     with pytest.raises(TeacherError, match="50 requests in a row failed, the last one with: HTTP 400: no"):
         run(questions(tmp_path / "in.jsonl", 500), teacher, tmp_path / "out.jsonl")
     assert len(teacher.asked) < 60
+    shown = "HTTP 400: no" + "!" * 88
+    assert any(f" failed (the last: {shown}...), " in note for note in notes)
 
 
 @pytest.mark.parametrize(("timeout_s", "kept"), [(5.0, 4), (0.05, 2)])
