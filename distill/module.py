@@ -102,15 +102,9 @@ class Distiller(pl.LightningModule):
             same = signals.open(self.tokenizer, self.losses)
         for term in self.losses:
             term.check(has_teacher=bool(self.tutors or signals), same_vocabulary=same)
-        self._loss_names = [
-            f"loss/{term.name}" + (f"-{n}" if n else "")
-            for k, term in enumerate(self.losses)
-            for n in [sum(other.name == term.name for other in self.losses[:k])]
-        ]
+        self._loss_names = _logged_as(self.losses)
         self.features = _projected(features or [], self.student, self.tutors, seed)  # one a teacher
         check_schedule(schedule)
-        if not 0 <= floor < 1:
-            raise DistillError(f"model.floor is a probability, at least 0 and below 1, got {floor}")
         if learning_rate <= 0 or weight_decay < 0 or warmup_steps < 0:
             raise DistillError("model.learning_rate is above 0, model.weight_decay and model.warmup_steps at least 0")
         self.learning_rate, self.schedule, self.warmup_steps = learning_rate, schedule, warmup_steps
@@ -269,6 +263,13 @@ class Distiller(pl.LightningModule):
             tutor.teacher.to(self.device)
         if self.signals is not None:
             self.signals.bind(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def _logged_as(losses: list[LossTerm]) -> list[str]:
+    """A name for each term; the second of one kind ends in -1."""
+    names = [term.name for term in losses]
+    before = [names[:k].count(name) for k, name in enumerate(names)]
+    return [f"loss/{name}" + (f"-{n}" if n else "") for name, n in zip(names, before, strict=True)]
 
 
 def _attend(student: Any, attention: str) -> None:
