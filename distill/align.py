@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from distill.encoding import Side
-from distill.errors import DistillError
 from distill.plan_batches import PlanBatch, join_plans
 from distill.plans import RowPlan, lay_row
 from distill.set_loss import set_gradient
@@ -47,8 +46,6 @@ class Aligner:
     """Plans and targets for one ordered pair of tokenizers."""
 
     def __init__(self, teacher: ByteView, student: ByteView, floor: float = FLOOR) -> None:
-        if not 0 <= floor < 1:
-            raise DistillError(f"model.floor is a probability, at least 0 and below 1, got {floor}")
         self.sets, self.floor = pair_sets(teacher, student), floor
         one, order = self.sets.single_paths, self.sets.order
         silent = np.zeros(len(teacher.entries), dtype=bool)

@@ -105,6 +105,8 @@ class Distiller(pl.LightningModule):
         self._loss_names = _logged_as(self.losses)
         self.features = _projected(features or [], self.student, self.tutors, seed)  # one a teacher
         check_schedule(schedule)
+        if not 0 <= floor < 1:
+            raise DistillError(f"model.floor is a probability, at least 0 and below 1, got {floor}")
         if learning_rate <= 0 or weight_decay < 0 or warmup_steps < 0:
             raise DistillError("model.learning_rate is above 0, model.weight_decay and model.warmup_steps at least 0")
         self.learning_rate, self.schedule, self.warmup_steps = learning_rate, schedule, warmup_steps

@@ -378,3 +378,5 @@ def test_the_floor_is_a_probability(ground: Ground) -> None:
     assert model.tutors[0].aligner.floor == 5e-4
     with pytest.raises(DistillError, match=r"model\.floor"):
         distiller(ground, [CE, KL], ground.other, floor=1.5)
+    with pytest.raises(DistillError, match=r"model\.floor"):  # also where nothing is aligned
+        distiller(ground, [CE, KL], ground.same, floor=-0.1)
