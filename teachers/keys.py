@@ -28,9 +28,20 @@ SLOWER, LATER_S = 1.04, 0.008
 LAGS, TICK_S, FORGETS = 2.0, 0.002, 0.9
 """On a machine that wakes late things travel unevenly: so many times what it was late lately is added, up to a slot"""
 FIRST_S = 0.3
-"""The first one wakes the other side up, and so takes longer on its way"""
+"""The first one wakes the other side up, and so takes longer on its way; so may any, until a wait has been measured"""
 BURST_S = 6.0
 """Tokens of so many seconds may go out at once"""
+
+
+@dataclass(slots=True)
+class Lateness:
+    """How late this machine woke lately, whichever key it was to wake for."""
+
+    seconds: float | None = None
+    """None: it has not had to wait yet"""
+
+    def saw(self, seconds: float) -> None:
+        self.seconds = max(seconds, FORGETS * (self.seconds or 0.0))
 
 
 @dataclass(slots=True, eq=False)
@@ -46,9 +57,10 @@ class Key:
     """Tokens that become free every second; 0: no limit"""
     dead: str = ""
     """Why it is used no more"""
+    machine: Lateness = field(default_factory=Lateness)
+    """One for all the keys of a ring"""
     _next: float = 0.0
-    _first_s: float = FIRST_S
-    _lag_s: float = 0.0
+    _new: bool = True
     _slower: float = SLOWER
     _resting: float = 0.0
     _limited: int = 0
@@ -72,14 +84,11 @@ class Key:
     def left(self, now: float) -> None:
         """A request has really left: the next one waits from here."""
         if self.slot_s:
-            margin = min(LATER_S, 0.1 * self.slot_s)
-            margin = max(margin, min(LAGS * (self._lag_s - TICK_S), self.slot_s))
-            self._next = now + self.slot_s * self._slower + margin + self._first_s
-            self._first_s = 0.0
-
-    def late(self, seconds: float) -> None:
-        """It could have sent so much earlier, had the machine not been busy."""
-        self._lag_s = max(seconds, FORGETS * self._lag_s)
+            late_s = self.machine.seconds
+            margin = max(min(LATER_S, 0.1 * self.slot_s), min(LAGS * ((late_s or 0.0) - TICK_S), self.slot_s))
+            first_s = FIRST_S if self._new or late_s is None else 0.0
+            self._next = now + self.slot_s * self._slower + margin + first_s
+            self._new = False
 
     def give_back(self, tokens: int) -> None:
         """So many of the tokens that were taken have not been used."""
@@ -112,7 +121,9 @@ class Keyring:
         self, keys: list[tuple[str, str]], requests_per_minute: float | None, tokens_per_minute: float | None
     ) -> None:
         slot_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
-        self.keys = [Key(secret, name, slot_s, (tokens_per_minute or 0.0) / 60.0) for name, secret in keys]
+        self.machine = Lateness()
+        tokens_s = (tokens_per_minute or 0.0) / 60.0
+        self.keys = [Key(secret, name, slot_s, tokens_s, machine=self.machine) for name, secret in keys]
         self.paced = bool(requests_per_minute or tokens_per_minute)
         self._turn = 0
         self._queue: asyncio.Lock | None = None
@@ -155,7 +166,7 @@ class Keyring:
             if at <= now or await sleep(at - now):
                 key.take(tokens)
                 return key
-            key.late(time.monotonic() - at)
+            self.machine.saw(time.monotonic() - at)
 
 
 def read_keys(names: str, needed_by: str) -> list[tuple[str, str]]:

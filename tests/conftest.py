@@ -1,15 +1,24 @@
-"""For all tests: one thread a process (tiny models gain nothing by more), no network, no keys."""
+"""For all tests: one thread a process (tiny models gain nothing by more), no network, no keys, the same examples.
+
+The properties are checked on the same examples in every run, so that a failure belongs to a change and not to a draw.
+`pytest --hypothesis-profile=search` draws new ones: that is how to look for what nobody has thought of.
+"""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported, and for every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_COLOR"] = "1"
+
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("search", print_blob=True)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)
