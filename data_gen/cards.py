@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from data_gen.errors import no_file
 from data_gen.mix_recipe import Mix, load_mix, mix_names, sources_of
 from data_gen.provenance import effective_licence, overlap_lines, overlaps
 from data_gen.records import DataError
@@ -150,7 +151,7 @@ def _terms(source: Source) -> str:
 
 def _manifest(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise DataError(f"no file {path}")
+        raise DataError(no_file(path))
     try:
         found = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:

@@ -58,8 +58,11 @@ def choose(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> Se
 
 def too_few(pool: Pool, found: int, wanted: int) -> DataError:
     """What to say when there are fewer rows than wanted."""
+    out = ", ".join(f"{count:,} left out: {why}" for why, count in pool.looked.dropped.most_common(3))
+    if out and not found:
+        return DataError(f"{pool.source.id}: none of its rows passes ({out}); {wanted:,} are wanted")
     return DataError(
-        f"{pool.source.id} has {found:,} rows to draw from, {wanted:,} are wanted; "
+        f"{pool.source.id} has {found:,} rows to draw from{f' ({out})' if out else ''}, {wanted:,} are wanted; "
         "ask for no more than that or add --allow-fewer"
     )
 

@@ -1,5 +1,23 @@
-"""The error that everything about data raises, in a module that imports nothing."""
+"""The error that everything about data raises, in a module that imports hardly anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class DataError(ValueError):
     """A sentence for the user: which file, line or name is wrong and the way out. The command exits with 2."""
+
+
+def no_file(path: Path) -> str:
+    """What to say of a path at which there is no file, with a file beside it that has nearly its name."""
+    if path.is_dir():
+        return f"{path} is a folder; name the file in it"
+    import difflib
+
+    try:
+        beside = [other.name for other in path.parent.iterdir() if other.is_file()]
+    except OSError:
+        beside = []
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
+    return f"no file {path}" + (f" (did you mean {path.with_name(close[0])}?)" if close else "")

@@ -15,6 +15,7 @@ from typing import IO
 
 from data_gen.archives import ENDINGS, Reader, archive_kind, archive_rows
 from data_gen.columnar import columnar
+from data_gen.errors import no_file
 from data_gen.json_rows import json_array, json_document, json_lines, writable
 from data_gen.records import DataError
 from data_gen.rows import BOM, NOT_UTF8, ROW_LIMIT, Place, Row, Tally, open_bytes
@@ -66,7 +67,7 @@ def read_rows(
     rows in a file that is one JSON object.
     """
     if not path.is_file():
-        raise DataError(f"{path} is a folder; name the file in it" if path.is_dir() else f"no file {path}")
+        raise DataError(no_file(path))
     if path.stat().st_size == 0:
         raise DataError(f"{path}, line 1: the file is empty")
     if format not in (None, "auto", *FORMATS):

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from data_gen.contamination import Contamination
+from data_gen.errors import no_file
 from data_gen.line_index import NoIndex
 from data_gen.mix_manifest import (
     Built,
@@ -112,7 +113,7 @@ def _names(manifest: dict[str, Any] | None) -> set[str]:
 
 def _file(path: str) -> Path:
     if not Path(path).is_file():
-        raise DataError(f"decontaminate: no file {path}")
+        raise DataError(f"decontaminate: {no_file(Path(path))}")
     return Path(path)
 
 

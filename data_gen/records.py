@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from data_gen.errors import DataError
+from data_gen.errors import DataError, no_file
 
 __all__ = ["DataError", "Record", "content_id", "iter_rows", "read_records", "write_records"]
 
@@ -91,7 +91,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
 def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line or row number, JSON object) of a JSON-lines file or a JSON array."""
     if not path.is_file():
-        raise DataError(f"no file {path}")
+        raise DataError(no_file(path))
     with path.open("rb") as file:
         head = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
         file.seek(0)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from data_gen.archives import ENDINGS
 from data_gen.converters import CONVERTERS, Converter, from_columns, guess
+from data_gen.errors import no_file
 from data_gen.formats import PACKED, SUFFIXES, bare_name, read_rows
 from data_gen.records import DataError, Record
 from data_gen.rows import Tally
@@ -103,7 +104,7 @@ def locate(source: Source, file: SourceFile, data_dir: str | Path | None = None)
         base = Path(source.yaml).absolute().parent.parent if source.yaml else Path()
         path = base / Path(file.path).expanduser()
         if not path.is_file():
-            raise DataError(f"{path} is a folder; name the file in it" if path.is_dir() else f"no file {path}")
+            raise DataError(no_file(path))
         return path
     roots = data_roots(data_dir)
     names = [file.name, *(file.name + ending for ending in PACKED), *([file.archive] if file.archive else [])]

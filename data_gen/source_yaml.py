@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.converters import CONVERTERS, from_columns
+from data_gen.errors import no_file
 from data_gen.formats import FORMATS
 from data_gen.records import DataError
 from teachers.base import nearest
@@ -139,7 +140,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise DataError(f"no file {path}")
+        raise DataError(no_file(path))
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from data_gen.errors import no_file
 from data_gen.records import DataError, read_records
 
 ROWS_A_BATCH = 10_000
@@ -38,7 +39,7 @@ def as_frame(path: str | Path) -> Any:
 def arrow_of(path: Path) -> Path:
     """The Arrow stream beside a JSONL of records, written when it is missing or older than what it was made of."""
     if not path.is_file():
-        raise DataError(f"no file {path}")
+        raise DataError(no_file(path))
     info = path.stat()
     stamp = f"{info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}".encode()
     arrow = path.with_suffix(".arrow")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from data_gen.errors import no_file
 from data_gen.records import DataError
 from teachers.base import nearest
 
@@ -60,7 +61,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise DataError(f"no file {path}")
+        raise DataError(no_file(path))
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:

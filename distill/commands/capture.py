@@ -123,4 +123,4 @@ def _tell(folder: str, found: Any) -> None:
     if found.silent:
         print(f"  {found.silent:,} tokens about which the teacher says nothing")
     if found.damaged:
-        print(f"  {found.damaged:,} damaged shards were thrown away and captured again")
+        print(f"  damaged shards that were thrown away and captured again: {found.damaged:,}")

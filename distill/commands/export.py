@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_gen.errors import no_file
 from distill.commands.arguments import Arguments, load_yaml
 from distill.errors import DistillError
 
@@ -172,7 +173,7 @@ def jinja(template: Any, tokenizer: Any) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise DistillError(f"no file {path}")
+        raise DistillError(no_file(path))
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

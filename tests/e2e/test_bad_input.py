@@ -185,6 +185,8 @@ CASES: list[tuple[str, str]] = [
     ("demo --rows 0", "--rows"),
     # names: the nearest is offered
     ("fti", "did you mean 'fit'"),
+    (f"{FIT} --data.train trian.jsonl", "did you mean train.jsonl"),
+    ("sample ./train.json --rows 9 -o new.jsonl", "did you mean train.jsonl"),
     (f"{FIT} --model.learning_rat 1", "did you mean 'model.learning_rate'"),
     (f"{ANSWER} --temprature 1", "did you mean '--temperature'"),
     ("fit --config loss.yaml", "did you mean 'forward_kl'"),

@@ -129,7 +129,7 @@ def test_strata_get_their_share() -> None:
     assert (found.count("a"), found.count("b")) == (28, 10)
     found = [kinds[question] for question in sample([source], rows=9, by="kind", where=["star==0"])]
     assert found.count("b") == 9
-    with pytest.raises(DataError, match=r"has 190 rows to draw from, 191 are wanted"):
+    with pytest.raises(DataError, match=r"has 190 rows to draw from .10 left out: no kind., 191 are wanted"):
         sample([source], rows=191, by="kind")
     with pytest.raises(DataError, match=r"--by: no row of in.jsonl has a field 'knd' \(did you mean 'kind'\?\)"):
         sample([source], rows=5, by="knd")
@@ -288,8 +288,10 @@ def test_more_rows_than_there_are() -> None:
     assert not Path("out.jsonl").exists()
     assert not Path("out.jsonl.part").exists()
     assert len(sample([source], rows=201, allow_fewer=True)) == 200
-    with pytest.raises(DataError, match=r"has 20 rows to draw from, 21"):
+    with pytest.raises(DataError, match=r"has 20 rows to draw from \(180 left out: where\), 21"):
         sample([source], rows=21, where=["star==3"])
+    with pytest.raises(DataError, match=r"none of its rows passes \(200 left out: where\); 21 are wanted"):
+        sample([source], rows=21, where=["star==33"])
 
 
 def test_skipped_rows_do_not_shift_the_others_in_number() -> None:
