@@ -27,9 +27,10 @@ from torch.autograd.function import once_differentiable
 from distill.encoding import Side
 from distill.plan_batches import PlanBatch, join_plans
 from distill.plans import RowPlan, lay_row
+from distill.reading import RareOutcomes, Tables, TeacherRows, dense_rows, pair_tables
 from distill.set_loss import set_gradient
 from distill.signal_keys import tokenization
-from distill.targets import RareOutcomes, Tables, Targets, TeacherRows, build_targets, dense_rows
+from distill.targets import Targets, build_targets
 from distill.vocabulary_sets import VocabularySets
 from students.tokenizers import ByteView
 from teachers.base import vocabulary_id
@@ -47,15 +48,11 @@ class Aligner:
 
     def __init__(self, teacher: ByteView, student: ByteView, floor: float = FLOOR) -> None:
         self.sets, self.floor = pair_sets(teacher, student), floor
-        one, order = self.sets.single_paths, self.sets.order
+        one = self.sets.single_paths
         silent = np.zeros(len(teacher.entries), dtype=bool)
         silent[_silent(self.sets.teacher_bytes, teacher)] = True
-        low, high, extra = (torch.from_numpy(np.where(silent, none, column)) for column, none in
-                            ((one.low, 0), (one.high, 0), (one.extra, -1)))  # fmt: skip
-        self.tables = Tables(
-            low, high, extra, torch.from_numpy(silent), torch.from_numpy(order),
-            torch.tensor(_silent(self.sets.student_bytes, student), dtype=torch.int64), len(student.entries),
-        )  # fmt: skip
+        theirs = np.array(_silent(self.sets.student_bytes, student), dtype=np.int64)
+        self.tables = pair_tables(one.low, one.high, one.extra, silent, self.sets.order, theirs, len(student.entries))
 
     def plan(self, answers: Sequence[str], teacher: Side, student: Side, row: int) -> RowPlan:
         """Lay the teacher's tokens of a row over the student's; `answers` are the row's supervised texts."""
@@ -92,14 +89,17 @@ class Aligner:
 
     def read(
         self,
-        logits: Callable[[slice], Tensor],
+        logits: Callable[[Tensor], Tensor],
         positions: int,
         plan: PlanBatch,
+        *,
         rare: RareOutcomes | None = None,
+        confidence: bool = False,
     ) -> TeacherRows:
-        """What the plan needs of a teacher's logits, formed by `logits(slice)`, (positions of the slice, vocab)."""
-        at_once = max(AT_ONCE // len(self.tables.low), 1)
-        return dense_rows(logits, positions, plan, self.on(plan), self.floor, at_once, rare)
+        """What the plan needs of a teacher's logits, formed by `logits(positions)`, (some positions, vocab);
+        `confidence` to know the largest probabilities, too."""
+        at_once = max(AT_ONCE // len(self.tables.kind), 1)
+        return dense_rows(logits, positions, plan, self.on(plan), self.floor, at_once, rare=rare, confidence=confidence)
 
     def on(self, plan: PlanBatch) -> Tables:
         """The tables on a plan's device."""

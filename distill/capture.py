@@ -33,8 +33,9 @@ from distill.errors import DistillError
 from distill.fused import teacher_logits
 from distill.model_folders import teacher_template
 from distill.plans import RowPlan
+from distill.reading import Tables
 from distill.signal_keys import data_fingerprint, record_keys, row_check, tokenization, weights_fingerprint
-from distill.targets import Tables, placed_masses
+from distill.targets import placed_masses
 from students.tokenizers import ByteView
 from teachers.base import DenseSignal, SignalTeacher, vocabulary_id
 from teachers.signal_store import Manifest, Row, SignalWriter, save_sets
@@ -300,7 +301,7 @@ class _TeacherRun(Run):
             rare = Rare(torch.from_numpy(extra).to(signal.hidden.device))
         heat = self.settings.temperature
         read = self.aligner.read(
-            lambda part: _sound(teacher_logits(signal, part)) / heat, len(signal.hidden), plan, rare
+            lambda part: _sound(teacher_logits(signal, part)) / heat, len(signal.hidden), plan, rare=rare
         )
         tables: Tables = self.aligner.on(plan)
         placed, total = placed_masses(read, plan, tables, count)

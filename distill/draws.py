@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.targets import Placed, Tables
+from distill.reading import Tables
+from distill.targets import Placed
 
 
 @dataclass
@@ -79,18 +80,19 @@ class Rare:
     """(teacher positions, draws)"""
 
     def __call__(self, positions: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Position, id and mass of each draw; `p` (positions, vocab) holds the rare outcomes, 0 elsewhere."""
+        """Row of `p`, id and mass of each draw; `p` (some positions, vocab) holds the rare outcomes, 0 elsewhere."""
         draws = self.uniform.shape[1]
         ids = draw(p, self.uniform[positions])
         mass = (p.sum(-1, keepdim=True) / draws).expand(ids.shape)
-        return positions[:, None].expand(ids.shape).reshape(-1), ids.reshape(-1), mass.reshape(-1)
+        row = torch.arange(len(p), device=p.device)[:, None]
+        return row.expand(ids.shape).reshape(-1), ids.reshape(-1), mass.reshape(-1)
 
 
 def moved_draws(placed: Placed, tables: Tables, total: Tensor, uniform: np.ndarray) -> Kept:
     """Draws from masses on sets. Those that hit mass without a place are left out."""
-    row, kind, sets = _named(placed, tables)
+    row, kind, mass, sets = _named(placed)
     order = np.argsort(row, kind="stable")
-    row, kind, mass = row[order], kind[order], placed.mass.double().cpu().numpy()[order]
+    row, kind, mass = row[order], kind[order], mass[order]
     rows, draws = uniform.shape
     upto = np.cumsum(mass)
     whole = np.bincount(row, mass, rows)  # (rows)
@@ -115,20 +117,15 @@ def _entropy(row: np.ndarray, kind: np.ndarray, mass: np.ndarray, rows: int) -> 
 
 def moved_likeliest(placed: Placed, tables: Tables, total: Tensor, size: int) -> Kept:
     """The `size` heaviest sets of each row; the rest of the total is the tail."""
-    row, kind, sets = _named(placed, tables)
-    mass = placed.mass.double().cpu().numpy()
+    row, kind, mass, sets = _named(placed)
     return _heaviest_first(row, kind, mass, len(total), tables, sets, total.double().cpu().numpy(), size)
 
 
-def _named(placed: Placed, tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and kind of every mass, and sets (kinds, 3): a kind is a student entry or, from `student_size` on, a set."""
-    low, high, extra = (column.cpu().numpy() for column in (placed.low, placed.high, placed.extra))
-    order = tables.order.cpu().numpy()
-    one = placed.sizes.cpu().numpy() == 1
-    kind = np.where(extra >= 0, extra, order[low.clip(max=max(len(order) - 1, 0))])
-    sets, which = np.unique(np.stack([low, high, extra], 1)[~one], axis=0, return_inverse=True)
-    kind[~one] = tables.student_size + which.reshape(-1)
-    return placed.row.cpu().numpy(), kind, sets
+def _named(placed: Placed) -> tuple[np.ndarray, ...]:
+    """Row, kind and mass of all that has a place, and what kinds of sets count."""
+    row, kind, mass, sets = (x.cpu().numpy() for x in (placed.row, placed.kind, placed.mass.double(), placed.sets))
+    there = (kind >= 0) & (mass > 0)
+    return row[there], kind[there], mass[there], sets
 
 
 def _heaviest_first(

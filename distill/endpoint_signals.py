@@ -30,8 +30,9 @@ from distill.draws import Kept, moved_likeliest
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
 from distill.plan_batches import PlanBatch
+from distill.reading import Tables, TeacherRows
 from distill.signal_keys import data_fingerprint, record_keys, tokenization
-from distill.targets import Tables, TeacherRows, placed_masses
+from distill.targets import placed_masses
 from students.tokenizers import ByteView
 from teachers.base import vocabulary_id
 from teachers.signal_store import Manifest
@@ -186,10 +187,10 @@ def named_rows(positions: Sequence[Position], seen: SeenTokens, plan: PlanBatch,
         at = torch.searchsorted(keys, wanted).clamp_max(max(len(keys) - 1, 0))
         return torch.where(keys[at] == wanted, mass[at], 0.0)
 
-    none = torch.zeros(len(positions))
-    silent = none.index_add(0, source, mass * tables.silent[token])
-    largest = none.scatter_reduce(0, source, mass, "amax")
+    place = torch.full((len(positions),), -1)
+    place[plan.sources] = torch.arange(len(plan.sources))
+    silent = torch.zeros(len(positions)).index_add_(0, source, mass * tables.silent[token])[plan.sources]
     away = torch.cat([plan.spent, plan.banned])
     elsewhere = torch.isin(keys, plan.sources[away[:, 0]] * size + away[:, 1])
-    here = torch.isin(source, plan.sources) & ~tables.silent[token] & ~elsewhere
-    return TeacherRows(source[here], token[here], mass[here], named(plan.asked()), silent, largest)
+    here = (place[source] >= 0) & ~tables.silent[token] & ~elsewhere
+    return TeacherRows(place[source[here]], token[here], mass[here], named(plan.asked()), silent)

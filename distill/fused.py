@@ -22,9 +22,10 @@ from torch.nn import functional
 
 from distill.gradients import mixed_gradient
 from distill.losses import LossTerm, number
+from distill.reading import Tables
 from distill.set_loss import set_gradient
 from distill.sharding import whole
-from distill.targets import Tables, Targets
+from distill.targets import Targets
 from teachers.base import DenseSignal
 
 Objective = Callable[[slice, Tensor], Tensor]

@@ -15,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill.targets import Tables, Targets
+from distill.reading import Tables
+from distill.targets import Targets
 
 AT_ONCE_CPU = 2**18
 """Numbers of one matrix that are worked on at a time: what stays in a processor's cache"""

@@ -25,9 +25,10 @@ from distill.fused import Objective, TwoVocabularies
 from distill.gradients import ROW_GRADIENTS
 from distill.listed import ListedTeacher, OneVocabularyListed
 from distill.losses import LOSSES, LossTerm, number
+from distill.reading import Tables
 from distill.schedules import ends
 from distill.signal_keys import record_keys, row_check, tokenization
-from distill.targets import Placed, Tables, collect_targets
+from distill.targets import Placed, collect_targets
 from teachers.base import vocabulary_id
 from teachers.signal_store import Signals, SignalStore
 
@@ -69,7 +70,7 @@ class StoredSignals:
         if found.moved:
             order, silent = (torch.from_numpy(column) for column in store.sets())
             none = torch.zeros(0, dtype=torch.int64)
-            self.tables = Tables(none, none, none, none.bool(), order, silent, found.vocabulary_size)
+            self.tables = Tables(none, none.bool(), none.view(0, 3), order, silent, found.vocabulary_size)
         return not found.moved
 
     def _check(self, term: LossTerm) -> None:
@@ -193,11 +194,10 @@ class StoredBatch:
         ids, mass, tail = (torch.from_numpy(x).to(device) for x in (said.ids, said.mass, said.tail))
         if self.tables is None:
             return OneVocabularyListed(terms, self.labels, ListedTeacher(row, ids, mass, tail, self.draws))
-        low, high, extra = torch.zeros_like(ids), torch.zeros_like(ids), ids.clone()
-        sets = torch.from_numpy(said.sets).to(device)
-        low[ids < 0], high[ids < 0], extra[ids < 0] = sets.unbind(-1)
+        of, sets = self.tables.kinds(*torch.from_numpy(said.sets).to(device).unbind(-1))
+        kind = ids.masked_scatter(ids < 0, of)
         total = tail.clone().index_add_(0, row, mass)
-        placed = Placed(row, torch.full_like(row, -1), low, high, extra, mass)
+        placed = Placed(row, kind, mass, sets)
         targets = collect_targets(placed, total, self.tables, tail)
         return TwoVocabularies(terms, self.labels, [None if t.name == "ce" else targets for t in terms], self.tables)
 

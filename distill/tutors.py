@@ -100,7 +100,12 @@ class Tutor:
         """What the teacher says, on sets of the student's entries."""
         assert self.aligner is not None
         heat = number(term.teacher_temperature)
-        rows = self.aligner.read(lambda part: teacher_logits(signal, part) / heat, len(signal.hidden), lesson.plan)
+
+        def logits(part: Tensor) -> Tensor:
+            found = teacher_logits(signal, part)
+            return found if heat == 1 else found / heat
+
+        rows = self.aligner.read(logits, len(signal.hidden), lesson.plan, confidence=term.confidence)
         return self.aligner.targets(rows, lesson.plan, len(lesson.labels), confidence=term.confidence)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from distill.draws import Kept, Rare, draw, drawn, likeliest, moved_draws, moved_likeliest, uniforms
-from distill.targets import Placed, Tables
+from distill.reading import Tables
+from distill.targets import Placed
 
 KEYS, COUNTS = [7, 2**64 - 1, 12], [3, 0, 2]
 
@@ -62,13 +63,12 @@ def test_likeliest() -> None:
 
 
 NONE = torch.zeros(0, dtype=torch.int64)
-TABLES = Tables(NONE, NONE, NONE, NONE.bool(), torch.tensor([4, 2, 0, 1, 3]), NONE, 6)
-# Row 0: entry 5 twice (once as a range of one), the set {2, 0} and entry 3; a fifth has no place. Row 1: no target.
+TABLES = Tables(NONE, NONE.bool(), NONE.view(0, 3), torch.tensor([4, 2, 0, 1, 3]), NONE, 6)
+# Row 0: entry 5 twice, the set {2, 0} and entry 3; a fifth has no place. Row 1: no target.
 # Row 2: the set {1, 3, 5} alone.
 PLACED = Placed(
-    row=torch.tensor([2, 0, 0, 0, 0]), place=torch.full((5,), -1), low=torch.tensor([3, 0, 1, 4, 0]),
-    high=torch.tensor([5, 0, 3, 5, 0]), extra=torch.tensor([5, 5, -1, -1, 5]),
-    mass=torch.tensor([1.0, 0.1, 0.3, 0.25, 0.15]),
+    row=torch.tensor([2, 0, 0, 0, 0, 0]), kind=torch.tensor([7, 5, 6, 3, 5, -1]),
+    mass=torch.tensor([1.0, 0.1, 0.3, 0.25, 0.15, 0.2]), sets=torch.tensor([[1, 3, -1], [3, 5, 5]]),
 )  # fmt: skip
 TOTAL = torch.tensor([1.0, 0.0, 1.0])
 
@@ -108,9 +108,9 @@ def test_rare_outcomes_keep_their_mass() -> None:
     p = torch.tensor([[0.0, 1e-6, 3e-6, 0.0], [0.0, 0.0, 0.0, 2e-6]])
     rare = Rare(torch.from_numpy(uniforms(0, [1, 2], [4, 1], 100)))
     position, token, mass = rare(torch.tensor([1, 4]), p)
-    assert sorted(set(position.tolist())) == [1, 4]
-    assert set(zip(position.tolist(), token.tolist(), strict=True)) == {(1, 1), (1, 2), (4, 3)}
-    first = position == 1
+    assert sorted(set(position.tolist())) == [0, 1]
+    assert set(zip(position.tolist(), token.tolist(), strict=True)) == {(0, 1), (0, 2), (1, 3)}
+    first = position == 0
     torch.testing.assert_close(mass[first].sum(), p[0].sum())
     share = float(mass[first & (token == 2)].sum() / p[0].sum())
     assert abs(share - 0.75) < 0.2

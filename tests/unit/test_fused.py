@@ -13,7 +13,8 @@ from torch.nn import functional
 from distill import set_loss
 from distill.fused import Objective, OneVocabulary, fused_losses, head_parameters
 from distill.losses import LossTerm, divergence, number
-from distill.targets import Tables, Targets
+from distill.reading import Tables
+from distill.targets import Targets
 from teachers.base import DenseSignal
 
 TOKENS, WIDTH, THEIRS, VOCABULARY = 23, 8, 12, 41
@@ -181,7 +182,7 @@ def test_sets_are_summed_either_way(large: list[int]) -> None:
     """Member by member or by a product: sets that overlap, an entry twice in the order, a tail, a weight."""
     order = torch.tensor([4, 0, 7, 3, 9, 1, 4, 8])  # 4 twice; 2, 5, 6 nowhere
     none = torch.zeros(0, dtype=torch.int64)
-    tables = Tables(none, none, none, none.bool(), order, torch.tensor([6]), 10)
+    tables = Tables(none, none.bool(), none.view(0, 3), order, torch.tensor([6]), 10)
     chances = [[(0, 3, -1, 0.3), (1, 5, 2, 0.2), (6, 8, -1, 0.1)], [(0, 2, 5, 0.5)], []]
     singles = [[(3, 0.1), (3, 0.1)], [(8, 0.25)], []]
     total_mass = torch.tensor([0.9, 1.0, 0.0])
