@@ -127,7 +127,7 @@ def dense_rows(
     found = [(order.new_empty(0), order.new_empty(0), masses.new_empty(0))]
     silent, sound = masses.new_empty(plain), []
     for start, stop in _stretches(0, plain, at_once) + _stretches(plain, positions, at_once):
-        p = torch.softmax(logits(order[start:stop])[:, :vocabulary].float(), -1)
+        p = probabilities(logits(order[start:stop]), vocabulary)
         sound.append(p[:, 0])  # a number that is none makes the whole row so
         if confidence:
             largest[order[start:stop]] = p.amax(-1)
@@ -148,6 +148,11 @@ def dense_rows(
         raise DistillError("the teacher's logits are not finite: load it in full precision (dtype: fp32)")
     row, token, mass = (torch.cat(column) for column in zip(*found, strict=True))
     return TeacherRows(row, token, mass, masses, silent, largest if confidence else None)
+
+
+def probabilities(logits: Tensor, vocabulary: int) -> Tensor:
+    """(positions, vocab): of the entries there are; a head may be padded to more."""
+    return torch.softmax(logits[:, :vocabulary].float(), -1)
 
 
 def _others(some: Tensor, count: int) -> Tensor:
