@@ -20,7 +20,7 @@ import orjson
 
 from teachers.base import Completion, Request, estimated_tokens
 from teachers.efforts import USELESS_ANSWERS, Effort, enough, pause, useless
-from teachers.http_errors import Again, Never, Response, of_status
+from teachers.http_errors import Again, Never, NoApi, Response, of_status
 from teachers.keys import Key
 from teachers.post import Client, way_to
 from teachers.replies import Reply, read
@@ -183,7 +183,10 @@ class Calls:
                     line = await way.line()
                 take = partial(self._take, request, effort, key, tokens)
                 answer = way.send(line, orjson.dumps(teacher.body(request)), key, take)
-            return await answer
+            try:
+                return await answer
+            except NoApi as other:
+                raise (Again(str(other)) if teacher.reached_before() else other) from None
 
     def _take(self, request: Request, effort: Effort, key: Key, tokens: int, response: Response) -> Completion:
         """What came, read, and safe when this returns; raises Again or Never for everything that is no good answer."""
@@ -219,11 +222,7 @@ class Calls:
             if verdict.limited:
                 key.limited(verdict.wait_s, again)
             raise verdict
-        try:
-            answer = read(response.content, response.headers.get("content-type", ""), teacher.base_url, teacher.name)
-        except Never as page:
-            # After good answers a web page is a gateway's passing trouble; before any, the address is wrong.
-            raise (Again(str(page)) if page.fatal and teacher.reached_before() else page) from None
+        answer = read(response.content, response.headers.get("content-type", ""), teacher.base_url, teacher.name)
         teacher.heard()
         key.answered()
         return answer

@@ -65,6 +65,13 @@ class Never(Exception):
         self.unreachable = False
 
 
+class NoApi(Never):
+    """What answers there is none. Before any good answer the address is wrong; after one it is a passing trouble."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, fatal=True)
+
+
 def of_status(status: int, headers: Mapping[str, str], content: bytes) -> Again | Never:
     """The verdict on an HTTP error status. A spent quota is given the status 402, whatever the server calls it."""
     message, codes = _said(content)
@@ -94,6 +101,11 @@ def broken(url: str, error: BaseException | None) -> Again:
     """A connection that ended before its answer did."""
     why = type(error).__name__ if error is not None else "closed without an answer"
     return Again(f"the connection to {url} broke ({why})")
+
+
+def no_http(url: str) -> NoApi:
+    """Something else listens there."""
+    return NoApi(f"what answers at {url} does not speak {url.split(':')[0]}: is the address right, and its port?")
 
 
 def unreachable(url: str, error: BaseException | None) -> Again:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from teachers.http_errors import Again, Never
+from teachers.http_errors import Again, Never, NoApi
 
 CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 
@@ -24,9 +24,10 @@ class Reply:
 
 
 def read(content: bytes, content_type: str, url: str, model: str) -> Reply:
-    """A chat completion's body; raises Again for one that is none, Never for an answer that was held back."""
+    """A chat completion's body; raises Again for one that is none, NoApi for a web page, Never for an answer that was
+    held back."""
     if content.lstrip()[:1] == b"<" or "text/html" in content_type:
-        raise Never(f"{url} answers with a web page instead of JSON; a base url usually ends in /v1", fatal=True)
+        raise NoApi(f"{url} answers with a web page instead of JSON; a base url usually ends in /v1")
     try:
         body = orjson.loads(content)
         return of_body(body, model)

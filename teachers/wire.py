@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from teachers.http_errors import Again, Never, Response, broken, unreachable
+from teachers.http_errors import Again, Never, Response, broken, no_http, unreachable
 
 if TYPE_CHECKING:
     from teachers.base import Completion
@@ -64,7 +64,7 @@ class Line(asyncio.Protocol):
         self._transport.write(content)
         return answer
 
-    def give_up(self, error: Again) -> None:
+    def give_up(self, error: Again | Never) -> None:
         """No answer is waited for any more."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
@@ -92,7 +92,8 @@ class Line(asyncio.Protocol):
                 raise ValueError("a head without an end")
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, ValueError) as error:
             if not self._whole:  # what comes after a whole reply is no part of it
-                self.give_up(broken(self._url, error))
+                other = self._head >= 0 and not isinstance(error, ValueError)
+                self.give_up(no_http(self._url) if other else broken(self._url, error))
                 return
             self._stays = False
         if self._whole:

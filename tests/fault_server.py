@@ -121,7 +121,9 @@ class FaultServer:
             await asyncio.sleep(30)
             return False
         await asyncio.sleep(self.delay_s)
-        if fault == "drop":
+        if fault == "junk":
+            writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+        if fault in {"drop", "junk"}:
             return False
         status, data, headers = self._what(fault, number, body, key.group(1) if key else "")
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -121,6 +121,7 @@ def test_refused_requests_fail_once_and_alone(fault: str, says: str) -> None:
         ("404", "there is no model 'mock' at"),
         ("pinned", "refuses the model 'mock': HTTP 400: Server is pinned to 'other'"),
         ("html", "a base url usually ends in /v1"),
+        ("junk", "does not speak http: is the address right"),
         ("405", "answers with a web page (405) instead of JSON; a base url usually ends in /v1"),
         ("501", "answers with a web page (501) instead of JSON"),
     ],
@@ -135,8 +136,9 @@ def test_fatal_failures_stop_the_sending(fault: str, says: str) -> None:
     assert says in (fatal[0].error or "")
 
 
-def test_a_web_page_after_good_answers_passes() -> None:
-    with FaultServer(lambda n, attempt: "html" if n >= 5 and attempt == 0 else None) as server:
+@pytest.mark.parametrize("fault", ["html", "junk"])
+def test_what_is_no_api_passes_after_good_answers(fault: str) -> None:
+    with FaultServer(lambda n, attempt: fault if n >= 5 and attempt == 0 else None) as server:
         got = ask(server, 10, concurrency=1)
     assert [c.error for c in got.values()] == [None] * 10
 

@@ -16,7 +16,7 @@ import pytest
 
 from teachers.base import Completion, Request
 from teachers.chatgpt import ChatGPTTeacher
-from teachers.http_errors import Again, Response
+from teachers.http_errors import Again, NoApi, Response
 from teachers.post import Client, way_to
 from teachers.wire import Line, Wires
 from tests.fault_server import FaultServer
@@ -70,7 +70,7 @@ def through(talk: Talk) -> tuple[Response | Exception, Line, Transport]:
         talk(line)
         try:
             await asyncio.wait_for(answer, 1)
-        except (Again, OSError, TypeError) as error:
+        except (Again, NoApi, OSError, TypeError) as error:
             return error, line, transport
         return taken[0], line, transport
 
@@ -124,13 +124,12 @@ def test_a_body_may_end_with_the_connection() -> None:
             b"",
             reply()[:-1],
             reply()[:20],
-            b"SSH-2.0-OpenSSH_9\r\n\r\n",
             reply("Content-Encoding: gzip"),
-            b"x" * 70_000,
+            b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
         ),
         reply("Transfer-Encoding: chunked", body=b"what?\r\n", length=False),
     ],
-    ids=["nothing", "cut", "cut head", "no HTTP", "no gzip", "no end", "no chunk"],
+    ids=["nothing", "cut", "cut head", "no gzip", "no end", "no chunk"],
 )
 def test_what_is_no_reply_is_a_broken_connection(data: bytes) -> None:
     def talk(line: Line) -> None:
@@ -141,6 +140,16 @@ def test_what_is_no_reply_is_a_broken_connection(data: bytes) -> None:
     got, line, _ = through(talk)
     assert isinstance(got, Again)
     assert f"the connection to {URL} broke" in str(got)
+    assert not line.open
+
+
+@pytest.mark.parametrize("data", [b"SSH-2.0-OpenSSH_9\r\n\r\n", b"x" * 70_000, b"\x15\x03\x03\x00\x02\x02\x46"])
+def test_something_else_listens(data: bytes) -> None:
+    """Another protocol, or TLS where none was asked for."""
+    got, line, _ = through(lambda line: line.data_received(data))
+    assert isinstance(got, NoApi)
+    assert got.fatal
+    assert str(got) == f"what answers at {URL} does not speak http: is the address right, and its port?"
     assert not line.open
 
 
