@@ -1,50 +1,23 @@
-"""The local teacher: what it answers, what it signals, and what it refuses."""
+"""The local teacher: what it answers, where an answer ends, and what it signals."""
 
 from __future__ import annotations
 
 import json
 import pickle
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from teachers import generation
 from teachers.base import Request, SignalTeacher, TeacherError, TextTeacher, vocabulary_id
-from teachers.chance import Chance, choose_in_nucleus
-from teachers.kv_cache import growing_cache
-from teachers.loading import read_tokenizer
 from teachers.panda import PandaTeacher
 from teachers.text import TokenText
-from tests import tiny
+from tests import panda_models, tiny
+from tests.panda_models import PROMPTS, ask
 
-PROMPTS = [
-    "问：小猫在哪里？\n答：",
-    "你好",
-    "请用一句话介绍长城。",
-    "The quick brown fox",
-    "计算：12+30=",
-    "春眠不觉晓，处处",
-]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("models")
-    tokenizers = {name: make(root / name) for name, make in tiny.FAMILIES.items()}
-    return {
-        "llama": tiny.tiny_llama(root / "llama", tokenizers["sentencepiece"]),
-        "gpt2": tiny.tiny_gpt2(root / "gpt2", tokenizers["byte"]),
-        "bert": tiny.tiny_gpt2(root / "bert", tokenizers["wordpiece"]),
-    }
-
-
-def ask(teacher: PandaTeacher, prompts: list[str] = PROMPTS, **options: object) -> dict[str, str]:
-    requests = [Request(p, [], prompt=p, max_tokens=12, **options) for p in prompts]  # type: ignore[arg-type]
-    return {c.key: c.text for c in teacher.generate(iter(requests))}
+folders = panda_models.folders
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
@@ -82,124 +55,6 @@ def test_its_shape_is_known_before_its_weights(folders: dict[str, Path], kind: s
             _ = broken.width
     finally:
         (folders[kind] / "away").rename(folders[kind] / "config.json")
-
-
-@pytest.mark.parametrize("top_p", [1.0, 0.8])
-def test_a_sampled_answer_does_not_depend_on_its_batch(folders: dict[str, Path], top_p: float) -> None:
-    alone = ask(PandaTeacher(str(folders["llama"]), batch_size=1), temperature=0.7, seed=5, top_p=top_p)
-    together = ask(PandaTeacher(str(folders["llama"]), batch_size=6), temperature=0.7, seed=5, top_p=top_p)
-    assert alone == together
-    other = ask(PandaTeacher(str(folders["llama"]), batch_size=6), temperature=0.7, seed=6, top_p=top_p)
-    assert other != together
-    assert together != ask(PandaTeacher(str(folders["llama"])))
-
-
-def test_greedy_and_sampled_rows_share_a_batch(folders: dict[str, Path]) -> None:
-    teacher = PandaTeacher(str(folders["gpt2"]), batch_size=8)
-    greedy, sampled = ask(teacher), ask(teacher, temperature=1.0, seed=1)
-    mixed = [Request(p, [], prompt=p, max_tokens=12, temperature=float(n % 2), seed=1) for n, p in enumerate(PROMPTS)]
-    for completion in teacher.generate(mixed):
-        n = PROMPTS.index(completion.key)
-        assert completion.text == (sampled if n % 2 else greedy)[completion.key]
-
-
-def test_without_a_seed_the_key_decides(folders: dict[str, Path]) -> None:
-    teacher = PandaTeacher(str(folders["gpt2"]))
-    requests = [Request(key, [], prompt="你好", max_tokens=20, temperature=1.0) for key in "ab"]
-    first, again = ([c.text for c in teacher.generate(requests)] for _ in range(2))
-    assert first == again
-    assert first[0] != first[1]
-
-
-def test_sampling_follows_the_distribution() -> None:
-    mass = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    rows = [generation.Job([0], 1, temperature=1.0, seed=n) for n in range(4000)]
-    chance = Chance(rows, "cpu")
-    chosen = chance.choose(mass.log().expand(4000, 4), torch.zeros(4000, dtype=torch.long))
-    share = torch.bincount(chosen, minlength=4) / 4000
-    assert torch.allclose(share, mass, atol=0.025)
-
-
-def test_nucleus_holds_the_likeliest_entries_only() -> None:
-    mass = torch.tensor([[0.05, 0.5, 0.15, 0.3]]).expand(500, 4)
-    draws = torch.rand(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for top_p, allowed in ((0.5, {1}), (0.75, {1, 3}), (0.9, {1, 2, 3})):
-        narrow = choose_in_nucleus(mass, torch.full((500,), top_p), draws)
-        searched = choose_in_nucleus(mass, torch.full((500,), top_p), draws, likely=1)
-        assert set(narrow.tolist()) == allowed
-        assert narrow.equal(searched)
-
-
-def test_rows_that_end_early_leave_the_batch(folders: dict[str, Path]) -> None:
-    teacher = PandaTeacher(str(folders["llama"]), batch_size=8)
-    lengths = [1, 30, 2, 3, 30, 0]
-    requests = [Request(p, [], prompt=p, max_tokens=n) for p, n in zip(PROMPTS, lengths, strict=True)]
-    texts = {c.key: c for c in teacher.generate(requests)}
-    alone = {c.key: c for r in requests for c in teacher.generate([r])}
-    assert {k: c.text for k, c in texts.items()} == {k: c.text for k, c in alone.items()}
-    sampled = [
-        Request(p, [], prompt=p, max_tokens=n, temperature=0.9, seed=s)
-        for s, (p, n) in enumerate(zip(PROMPTS, lengths, strict=True))
-    ]
-    together = {c.key: c.text for c in teacher.generate(sampled)}
-    assert together == {c.key: c.text for r in sampled for c in teacher.generate([r])}
-    assert texts[PROMPTS[5]].text == ""
-    assert texts[PROMPTS[5]].finish_reason == "length"
-
-
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
-@pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_who_has_ended_makes_room_for_the_next(folders: dict[str, Path], kind: str, temperature: float) -> None:
-    """40 rows of many lengths through 4 places: each says what it says alone, and few places stand empty."""
-    teacher = PandaTeacher(str(folders[kind]), batch_size=4)
-    requests = [
-        Request(f"r{n}", [], prompt=PROMPTS[n % 6] * (1 + n % 4), max_tokens=1 + (7 * n) % 23, temperature=temperature)
-        for n in range(40)
-    ]
-    alone = {r.key: c.text for r in requests for c in teacher.generate([r])}
-    steps: list[int] = []
-    model = teacher.model
-    hook = model.register_forward_pre_hook(
-        lambda module, args, kwargs: steps.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
-    together = {c.key: c for c in teacher.generate(iter(requests))}
-    hook.remove()
-    assert {key: c.text for key, c in together.items()} == alone
-    tokens = sum(c.usage["completion_tokens"] for c in together.values())
-    assert tokens / len(steps) > 2.2, "tokens a pass"
-    assert max(steps) <= 4
-
-
-def test_answers_come_while_others_are_under_way(folders: dict[str, Path]) -> None:
-    """A follow-up that is asked for when the first answer comes is answered before the longest row has ended."""
-    teacher = PandaTeacher(str(folders["llama"]), batch_size=2)
-    later = [Request("later", [], prompt="你好", max_tokens=2)]
-    done: list[str] = []
-
-    def asked() -> Iterator[Request]:
-        for n in range(2 * 4):  # a window's worth
-            yield Request(f"r{n}", [], prompt=PROMPTS[n % 3], max_tokens=60 if n == 7 else 2)
-        assert done
-        yield from later
-
-    for completion in teacher.generate(asked()):
-        done.append(completion.key)
-        torch.ones(1, requires_grad=True).sum().backward()  # and the caller may train meanwhile
-    assert sorted(done) == sorted([*(f"r{n}" for n in range(8)), "later"])
-    assert done[-1] == "r7"
-
-
-def test_rows_join_only_where_every_layer_sees_all(folders: dict[str, Path], tmp_path: Path) -> None:
-    """A model with a sliding window is answered batch by batch."""
-    shutil.copytree(folders["llama"], tmp_path / "m")
-    config = json.loads((tmp_path / "m" / "config.json").read_text())
-    window = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 8}
-    (tmp_path / "m" / "config.json").write_text(json.dumps(config | window))
-    teacher = PandaTeacher(str(tmp_path / "m"), batch_size=3)
-    assert not growing_cache(teacher.model.config).joinable
-    requests = [Request(f"r{n}", [], prompt=PROMPTS[n % 6], max_tokens=2 + 5 * (n % 5)) for n in range(12)]
-    alone = {r.key: c.text for r in requests for c in teacher.generate([r])}
-    assert {c.key: c.text for c in teacher.generate(requests)} == alone
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
@@ -338,89 +193,3 @@ def test_without_a_prompt_the_messages_are_rendered(folders: dict[str, Path], tm
     plain = PandaTeacher(str(folders["gpt2"]))
     (joined,) = plain.generate([Request("r", messages, max_tokens=12)])
     assert joined.text == ask(plain, ["小猫在哪里？\n"])["小猫在哪里？\n"]
-
-
-def spoil(folder: Path, target: Path, file: str = "config.json", **values: object) -> Path:
-    shutil.copytree(folder, target)
-    config = json.loads((target / file).read_text())
-    (target / file).write_text(json.dumps(config | values))
-    return target
-
-
-@pytest.mark.parametrize("name", ["eos_token_id", "bos_token_id", "pad_token_id"])
-@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
-def test_ids_outside_the_vocabulary_are_refused(folders: dict[str, Path], tmp_path: Path, name: str, file: str) -> None:
-    folder = spoil(folders["bert"], tmp_path / "m", file, **{name: 50256})
-    with pytest.raises(TeacherError, match=rf"{name} 50256 is outside its vocabulary of 442; set it to .* in {file}"):
-        _ = PandaTeacher(str(folder)).model
-
-
-def test_the_fix_names_the_right_id(folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = spoil(folders["bert"], tmp_path / "m", eos_token_id=50256)
-    with pytest.raises(TeacherError, match=r"set it to 3 \(\[SEP\]\)"):
-        _ = PandaTeacher(str(folder)).model
-
-
-def test_folders_that_are_no_teachers_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
-    bare = Path(shutil.copytree(folders["gpt2"], tmp_path / "bare"))
-    (bare / "model.safetensors").unlink()
-    with pytest.raises(TeacherError, match="no weights"):
-        PandaTeacher(str(bare))
-    (bare / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(TeacherError, match=r"only pickled weights.*save_pretrained"):
-        PandaTeacher(str(bare))
-    (bare / "adapter_config.json").write_text("{}")
-    with pytest.raises(TeacherError, match="LoRA adapter"):
-        PandaTeacher(str(bare))
-    with pytest.raises(TeacherError, match="did you mean 'bare'"):
-        PandaTeacher(str(tmp_path / "bear"))
-    with pytest.raises(TeacherError, match="is a file"):
-        PandaTeacher(str(bare / "config.json"))
-    with pytest.raises(TeacherError, match=r"no config\.json"):
-        PandaTeacher(str(tmp_path))
-    with pytest.raises(TeacherError, match="neither a folder nor a hub id"):
-        PandaTeacher("what is this?")
-    with pytest.raises(TeacherError, match=r"no folder embeded \(did you mean 'embedded'\?\); a hub id has a slash"):
-        PandaTeacher("embeded")
-    with pytest.raises(TeacherError, match="unknown dtype 'int8'"):
-        PandaTeacher(str(folders["gpt2"]), dtype="int8")
-
-
-def test_broken_tokenizers_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
-    bare = Path(shutil.copytree(folders["bert"], tmp_path / "vocab"))
-    (bare / "tokenizer.json").unlink()
-    (bare / "tokenizer_config.json").unlink()
-    (bare / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "小", "猫"]))
-    with pytest.raises(TeacherError, match="BertTokenizerFast"):
-        _ = PandaTeacher(str(bare)).tokenizer
-    (bare / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizerFast"}')
-    with pytest.raises(TeacherError, match="has only"):
-        _ = PandaTeacher(str(bare)).tokenizer
-    small = tiny.tiny_gpt2(tmp_path / "small", folders["gpt2"], vocab_size=400, eos_token_id=1, bos_token_id=1)
-    with pytest.raises(TeacherError, match="500 entries, its model only 400"):
-        _ = PandaTeacher(str(small)).model
-
-
-def test_the_embedded_teacher_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from teachers import loading, panda
-
-    (tmp_path / "embedded").mkdir()
-    monkeypatch.setattr(panda, "EMBEDDED", tmp_path / "embedded")
-    monkeypatch.setattr(loading, "__file__", str(tmp_path / "loading.py"))
-    with pytest.raises(TeacherError, match="install minituo anew"):
-        PandaTeacher()
-
-
-def test_a_torn_tokenizer_config_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = shutil.copytree(folders["llama"], tmp_path / "torn")
-    config = folder / "tokenizer_config.json"
-    config.write_text(config.read_text(encoding="utf-8")[:30], encoding="utf-8")
-    with pytest.raises(TeacherError, match=r"cannot load a tokenizer from .*torn: tokenizer_config\.json is damaged"):
-        _ = PandaTeacher(str(folder)).tokenizer
-
-
-def test_a_sentencepiece_model_names_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "tokenizer.model").write_bytes(b"no model")
-    monkeypatch.setattr("teachers.loading.find_spec", lambda name: None)
-    with pytest.raises(TeacherError, match=r"needs sentencepiece: pip install 'minituo\[sentencepiece\]'"):
-        read_tokenizer(str(tmp_path))
