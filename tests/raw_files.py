@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Expected = list[tuple[str, str, str, Any]]
-"""(instruction, input, output, history) of each record"""
-Writer = Callable[[Path, int, int], Expected]
+from tests.raw_forms import Expected, Writer, alpaca_rows, write_array, write_lines, write_zip
+from tests.raw_texts import TEXTS
 
 
 def write_raw(root: Path, source: str, rows: int = 2, broken: int = 0) -> Expected:
@@ -22,31 +19,15 @@ def write_raw(root: Path, source: str, rows: int = 2, broken: int = 0) -> Expect
     return WRITERS[source](folder, rows, broken)
 
 
-def _lines(path: Path, rows: list[Any], broken: int = 0) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(text + '{"broken\n' * broken, encoding="utf-8")
-
-
-def _array(path: Path, rows: list[Any]) -> None:
-    path.write_text(json.dumps(rows, ensure_ascii=False, indent=4), encoding="utf-8")
-
-
-def _alpaca_rows(name: str, n: int) -> tuple[list[dict[str, str]], Expected]:
-    rows = [
-        {"instruction": f"{name}的第{i}问", "input": f"物{i}" if i % 2 else "", "output": f"第{i}答"} for i in range(n)
-    ]
-    return rows, [(row["instruction"], row["input"], row["output"], []) for row in rows]
-
-
 def _luotuo(folder: Path, n: int, broken: int) -> Expected:
-    rows, expected = _alpaca_rows("骆驼", n)
-    _array(folder / "luotuo_all_data.json", rows)
+    rows, expected = alpaca_rows("骆驼", n)
+    write_array(folder / "luotuo_all_data.json", rows)
     return expected
 
 
 def _alpaca_zh(folder: Path, n: int, broken: int) -> Expected:
-    rows, expected = _alpaca_rows("羊驼", n)
-    _array(folder / "alpaca_gpt4_data_zh.json", rows)
+    rows, expected = alpaca_rows("羊驼", n)
+    write_array(folder / "alpaca_gpt4_data_zh.json", rows)
     return expected
 
 
@@ -67,15 +48,15 @@ def _textbox(name: str, n: int) -> tuple[list[dict[str, str]], Expected]:
 
 def _coig(folder: Path, n: int, broken: int) -> Expected:
     exam, expected = _textbox("考试", n)
-    _lines(folder / "exam_instructions.jsonl", exam)
-    values, said = _alpaca_rows("价值", n)
-    _array(folder / "human_value_alignment_instructions_part1.json", values)
+    write_lines(folder / "exam_instructions.jsonl", exam)
+    values, said = alpaca_rows("价值", n)
+    write_array(folder / "human_value_alignment_instructions_part1.json", values)
     more, said_more = _textbox("价值", n)
-    _lines(folder / "human_value_alignment_instructions_part2.json", more, broken)
-    code, said_code = _alpaca_rows("代码", n)
-    _lines(folder / "leetcode_instructions.jsonl", code)
+    write_lines(folder / "human_value_alignment_instructions_part2.json", more, broken)
+    code, said_code = alpaca_rows("代码", n)
+    write_lines(folder / "leetcode_instructions.jsonl", code)
     translated = [{"trans_instruction": f"译{i}", "trans_input": "", "trans_output": f"文{i}"} for i in range(n)]
-    _lines(folder / "translated_instructions.jsonl", translated)
+    write_lines(folder / "translated_instructions.jsonl", translated)
     return expected + said + said_more + said_code + [(f"译{i}", "", f"文{i}", []) for i in range(n)]
 
 
@@ -98,104 +79,20 @@ def _dialogs(folder: Path, n: int, broken: int) -> Expected:
     return expected
 
 
-def _baike(folder: Path, n: int, broken: int) -> Expected:
-    expected: Expected = []
-    for part in ("train", "valid"):
-        rows = [
-            {
-                "qid": f"qid_{i}",
-                "category": "教育-学习",
-                "title": f"{part}题{i}",
-                "desc": f"{part}题{i}" if i % 2 else "详情",
-                "answer": f"第一行<br>第{i}行\r\r",
-            }
-            for i in range(n)
-        ]
-        _lines(folder / f"baike_qa_{part}.json", rows)
-        expected += [(f"{part}题{i}", "" if i % 2 else "详情", f"第一行\n第{i}行", []) for i in range(n)]
-    return expected
-
-
-def _webtext(folder: Path, n: int, broken: int) -> Expected:
-    expected: Expected = []
-    for part in ("train", "valid", "testa"):
-        rows = [
-            {
-                "qid": i,
-                "title": f"{part}题{i}",
-                "desc": "",
-                "topic": "生活",
-                "star": i,
-                "content": f"内容{i}\r\n",
-                "answer_id": i,
-                "answerer_tags": "无",
-            }
-            for i in range(n)
-        ]
-        _lines(folder / f"web_text_zh_{part}.json", rows)
-        expected += [(f"{part}题{i}", "", f"内容{i}", []) for i in range(n)]
-    return expected
-
-
-def _zip(path: Path, members: dict[str, list[Any]]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, rows in members.items():
-            archive.writestr(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def _wiki(folder: Path, n: int, broken: int) -> Expected:
-    rows = [
-        {
-            "id": str(i),
-            "url": f"https://zh.wikipedia.org/wiki?curid={i}",
-            "title": f"题{i}",
-            "text": f"题{i}\n\n正文。\n\n{i}",
-        }
-        for i in range(n)
-    ]
-    _zip(folder / "wiki_zh_2019.zip", {"wiki_zh/AA/wiki_00": rows[:1], "wiki_zh/AB/wiki_00": rows[1:]})
-    return [(f"介绍一下“题{i}”。", "", f"正文。\n\n{i}", []) for i in range(n)]
-
-
-def _news(folder: Path, n: int, broken: int) -> Expected:
-    rows = [
-        {
-            "news_id": str(i),
-            "keywords": "导游，门票",
-            "title": f"标题{i}",
-            "desc": "内容的开头",
-            "source": "新华网",
-            "time": "03-22 12:00",
-            "content": f"内容的开头，和第{i}段。",
-        }
-        for i in range(n)
-    ]
-    _zip(folder / "new2016zh.zip", {"news2016zh_train.json": rows, "news2016zh_valid.json": rows})
-    return [(f"以“标题{i}”为题写一篇新闻。", "", f"内容的开头，和第{i}段。", []) for i in range(n)] * 2
-
-
-def _translation(folder: Path, n: int, broken: int) -> Expected:
-    rows = [{"english": f"Sentence {i}.", "chinese": f"第{i}句。"} for i in range(n)]
-    # Out of the zip, train lies as a file; valid is still inside.
-    _lines(folder / "translation2019zh_train.json", rows)
-    _zip(folder / "translation2019zh.zip", {"translation2019zh_train.json": [], "translation2019zh_valid.json": rows})
-    return [("把下面的英文翻译成中文。", f"Sentence {i}.", f"第{i}句。", []) for i in range(n)] * 2
-
-
 def _guanaco(folder: Path, n: int, broken: int) -> Expected:
-    rows, expected = _alpaca_rows("原驼", n)
-    _array(folder / "guanaco_non_chat-utf8.json", rows)
+    rows, expected = alpaca_rows("原驼", n)
+    write_array(folder / "guanaco_non_chat-utf8.json", rows)
     chats = [
         {"instruction": f"User: 你好{i}\nAssistant: 好。\n有什么事？\n", "input": "User: 再见", "output": "再见！"}
         for i in range(n)
     ]
-    _array(folder / "guanaco_chat_all-utf8.json", chats)
+    write_array(folder / "guanaco_chat_all-utf8.json", chats)
     return expected + [("再见", "", "再见！", [[f"你好{i}", "好。\n有什么事？"]]) for i in range(n)]
 
 
 def _alpaca_array(name: str) -> Writer:
     def write(folder: Path, n: int, broken: int) -> Expected:
-        rows, expected = _alpaca_rows("译", n)
+        rows, expected = alpaca_rows("译", n)
         (folder / name).write_text(json.dumps(rows, indent=2), encoding="ascii")  # non-ASCII text escaped
         return expected
 
@@ -209,14 +106,14 @@ def _beside(name: str, question: str, answer: str) -> Writer:
             | {f"{question}_zh": f"文{i}", f"{answer}_zh": f"答{i}"}
             for i in range(n)
         ]
-        _lines(folder / name, rows)
+        write_lines(folder / name, rows)
         return [(f"问{i}", f"文{i}", f"答{i}", []) for i in range(n)]
 
     return write
 
 
 def _wizard(folder: Path, n: int, broken: int) -> Expected:
-    _lines(
+    write_lines(
         folder / "wizard_700k.jsonl",
         [
             {"instruction": "Ask", "instruction_zh": f"问{i}", "output_zh" if i else "output": f"答{i}"}
@@ -238,73 +135,8 @@ def _dolly(folder: Path, n: int, broken: int) -> Expected:
         }
         for i in range(n)
     ]
-    _lines(folder / "chinese_dolly.jsonl", rows)
+    write_lines(folder / "chinese_dolly.jsonl", rows)
     return [(f"问{i}", "文" if i else "", f"Answer {i}", []) for i in range(n)]
-
-
-def _coqa(folder: Path, n: int, broken: int) -> Expected:
-    expected: Expected = []
-    for part in ("train", "dev"):
-        stories = [
-            {
-                "source": "wikipedia",
-                "id": f"{part}{i}",
-                "filename": "Vatican.txt",
-                "story": f"Story {i}. ",
-                "questions": [{"input_text": f"Q{k}?", "turn_id": k + 1} for k in range(i + 1)],
-                "answers": [
-                    {"span_start": 0, "span_end": 5, "span_text": "Story", "input_text": f"A{k}", "turn_id": k + 1}
-                    for k in range(i + 1)
-                ],
-                "name": "Vatican.txt",
-            }
-            for i in range(n)
-        ]
-        (folder / f"coqa-{part}-v1.0.json").write_text(
-            json.dumps({"version": "1.0", "data": stories}), encoding="utf-8"
-        )
-        for i in range(n):
-            turns = [[f"Q{k}?", f"A{k}"] for k in range(i + 1)]
-            turns[0][0] = f"Story {i}.\n\nQ0?" if i else "Q0?"
-            expected.append((turns[-1][0], "" if i else f"Story {i}.", turns[-1][1], turns[:-1]))
-    return expected
-
-
-def _coqa_zh(folder: Path, n: int, broken: int) -> Expected:
-    rows = [
-        {
-            "story": "Story.",
-            "story_zh": f"故事{i}。",
-            "questions": ["Q?"],
-            "questions_zh": [["问甲？", "换个说法问甲？"], "问乙？"],
-            "answers": ["A"],
-            "answers_zh": ["甲", "乙"],
-        }
-        for i in range(n)
-    ]
-    _array(folder / "luotuo-qa-a.json", rows)
-    return [("问乙？", "", "乙", [[f"故事{i}。\n\n问甲？", "甲"]]) for i in range(n)]
-
-
-def _cnewsum(folder: Path, n: int, broken: int) -> Expected:
-    rows = [{"id": i, "article": [f"第{i}句。", "又一句。"], "summary": f"概要{i}", "label": [0]} for i in range(n)]
-    for part in ("train", "dev", "test"):
-        _lines(folder / f"{part}.simple.label.jsonl", rows)
-    return [("用一句话概括下面的新闻。", f"第{i}句。又一句。", f"概要{i}", []) for i in range(n)] * 3
-
-
-def _coco(folder: Path, n: int, broken: int) -> Expected:
-    lines = "".join(f"COCO_val2014_00000021715{i}#{i}\t一个男人和{i}只猫\n" for i in range(n)).encode()
-    with tarfile.open(folder / "coco-cn-version1805v1.1.tar.gz", "w:gz") as archive:
-        for name, content in {
-            "imageid.human-written-caption.bosonseg.txt": b"no",
-            "imageid.human-written-caption.txt": lines,
-            "imageid.manually-translated-caption.txt": lines,
-        }.items():
-            info = tarfile.TarInfo(f"coco-cn-version1805v1.1/{name}")
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return [("写一句话，描述一张照片。", "", f"一个男人和{i}只猫", []) for i in range(n)] * 2
 
 
 def _pclue(folder: Path, n: int, broken: int) -> Expected:
@@ -318,17 +150,17 @@ def _pclue(folder: Path, n: int, broken: int) -> Expected:
         for i in range(n)
     ]
     for part in range(1, 10):
-        _lines(folder / f"pCLUE_train_{part}.json", rows)
+        write_lines(folder / f"pCLUE_train_{part}.json", rows)
     return [(f"这是哪方面的新闻？{i}\n答案：", "", "电竞", []) for i in range(n)] * 9
 
 
 def _belle(name: str, old: bool = False) -> Writer:
     def write(folder: Path, n: int, broken: int) -> Expected:
-        rows, expected = _alpaca_rows("贝壳", n)
+        rows, expected = alpaca_rows("贝壳", n)
         if old:
             rows = [{"input": row["instruction"], "target": row["output"]} for row in rows]
             expected = [(q, "", a, []) for q, _, a, _ in expected]
-        _lines(folder / name, rows)
+        write_lines(folder / name, rows)
         return expected
 
     return write
@@ -337,13 +169,13 @@ def _belle(name: str, old: bool = False) -> Writer:
 def _belle_talks(folder: Path, n: int, broken: int) -> Expected:
     said = [("human", "甲"), ("assistant", "一"), ("human", "乙"), ("assistant", "二")]
     talk = [{"from": who, "value": text} for who, text in said]
-    _lines(folder / "train_3.5M_CN.json", [{"id": str(i), "conversations": talk} for i in range(n)])
+    write_lines(folder / "train_3.5M_CN.json", [{"id": str(i), "conversations": talk} for i in range(n)])
     return [("乙", "", "二", [["甲", "一"]])] * n
 
 
 def _firefly(folder: Path, n: int, broken: int) -> Expected:
     rows = [{"kind": "Couplet", "input": f"上联{i}", "target": f"下联{i}"} for i in range(n)]
-    _lines(folder / "firefly-train-1.1M.jsonl", rows)
+    write_lines(folder / "firefly-train-1.1M.jsonl", rows)
     return [(f"上联{i}", "", f"下联{i}", []) for i in range(n)]
 
 
@@ -370,7 +202,7 @@ def moss_row(turns: list[list[str]]) -> dict[str, Any]:
 def _moss(folder: Path, n: int, broken: int) -> Expected:
     all_turns = [[[f"问{k}", f"答{k}\n\n完"] for k in range(i + 1)] for i in range(n)]
     members = {"moss-003-sft-no-tools.jsonl": [moss_row(turns) for turns in all_turns]}
-    _zip(folder / "moss-003-sft-no-tools.jsonl.zip", members)
+    write_zip(folder / "moss-003-sft-no-tools.jsonl.zip", members)
     return [(turns[-1][0], "", turns[-1][1], turns[:-1]) for turns in all_turns]
 
 
@@ -379,7 +211,7 @@ def _sharegpt(folder: Path, n: int, broken: int) -> Expected:
         {"id": i, "conversations": [{"from": "human", "value": "问"}, {"from": "gpt", "value": f"{i}"}]}
         for i in range(n)
     ]
-    _array(folder / "sharegpt.json", rows)
+    write_array(folder / "sharegpt.json", rows)
     return [("问", "", f"{i}", []) for i in range(n)]
 
 
@@ -399,20 +231,11 @@ WRITERS: dict[str, Writer] = {
     "coig": _coig,
     "coig-dialogs": _dialogs,
     "panda-coig": _panda,
-    "baike": _baike,
-    "webtext": _webtext,
-    "wiki": _wiki,
-    "news": _news,
-    "translation": _translation,
     "guanaco": _guanaco,
     "luotuo-alpaca": _alpaca_array("trans_chinese_alpaca_data.json"),
     "luotuo-alpaca-gpt4": _beside("Alpaca_data_gpt4_zh.jsonl", "input", "output"),
     "wizardlm-zh": _wizard,
     "dolly-zh": _dolly,
-    "coqa": _coqa,
-    "coqa-zh": _coqa_zh,
-    "cnewsum": _cnewsum,
-    "coco-cn": _coco,
     "pclue": _pclue,
     "belle-0.5m": _belle("Belle_open_source_0.5M.json", old=True),
     "belle-1m": _belle("Belle_open_source_1M.json"),
@@ -421,4 +244,5 @@ WRITERS: dict[str, Writer] = {
     "firefly": _firefly,
     "moss": _moss,
     "sharegpt": _sharegpt,
+    **TEXTS,
 }

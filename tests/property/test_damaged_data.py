@@ -21,7 +21,7 @@ from data_gen.converters import CONVERTERS, from_columns, guess
 from data_gen.formats import read_rows
 from data_gen.records import DataError, Record
 from data_gen.rows import Tally
-from tests.unit.test_converters import CASES
+from tests.raw_rows import CASES
 
 ROWS = [{"instruction": f"问{n}\u2028", "input": 'a"b', "output": "行\n" * 3, "n": [1, 2.5, None]} for n in range(20)]
 
