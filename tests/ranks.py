@@ -29,14 +29,8 @@ from distill.losses import LossTerm
 from distill.module import Distiller
 from distill.sharding import plain_name, whole_state, whole_student
 from teachers.panda import PandaTeacher
+from tests.tiny import GPT2, LLAMA
 
-GPT2 = {"preset": "tiny", "n_layer": 2, "n_embd": 32, "n_head": 2}
-LLAMA = {
-    "config": {
-        "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256,
-    }
-}  # fmt: skip
 STUDENTS: dict[str, dict[str, Any]] = {"tied": GPT2, "untied": LLAMA}
 CLIP = 0.05
 """Small enough that every step's gradients are clipped"""

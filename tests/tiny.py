@@ -132,6 +132,14 @@ def wordpiece(folder: str | Path, size: int = 500, lower: bool = True) -> Path:
 
 
 FAMILIES = {"byte": byte_level_bpe, "sentencepiece": sentencepiece_like, "wordpiece": wordpiece}
+GPT2: dict[str, Any] = {"preset": "tiny", "n_layer": 2, "n_embd": 32, "n_head": 2}
+LLAMA: dict[str, Any] = {
+    "config": {
+        "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256,
+    }
+}  # fmt: skip
+"""Students of two kinds, as `model.student` has them: tied embeddings, and an output embedding of its own"""
 
 
 def tiny_llama(

@@ -16,7 +16,8 @@ from distill.cli import main
 from distill.errors import DistillError
 from distill.sharding import check_strategy
 from tests import tiny
-from tests.ranks import CLIP, GPT2, Catch, Task, steps_of, together
+from tests.ranks import CLIP, Catch, Task, steps_of, together
+from tests.tiny import GPT2
 
 STEPS = [
     Task("ddp", packing=True, batch_size=1),

@@ -26,6 +26,7 @@ from distill.module import Distiller
 from distill.packing import lay, pack
 from teachers.panda import PandaTeacher
 from tests import tiny
+from tests.tiny import GPT2, LLAMA
 
 LINES = tiny.sentences()
 RECORDS = [
@@ -37,13 +38,6 @@ RECORDS = [
     Record("说一句英文", output="The quick brown fox, 3.14!"),
     Record("太长", output="".join(LINES[5:20])),
 ]
-GPT2 = {"preset": "tiny", "n_layer": 2, "n_embd": 32, "n_head": 2}
-LLAMA = {
-    "config": {
-        "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256,
-    }
-}  # fmt: skip
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
 
 
