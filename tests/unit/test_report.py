@@ -4,118 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_gen.records import DataError
-from distill.charts import Axis, Series, line_chart, names, path, thin, ticks
 from distill.cli import run as verb
 from distill.errors import DistillError
-from distill.report import build_page, find_runs, read_curves
+from distill.report import build_page
+from tests import report_folder
+from tests.report_folder import MANIFEST, SCORES, Balance, headings, put
 
-SCORES = {
-    "data": "curriculum",
-    "rows": 500,
-    "models": [
-        {"name": "teacher", "parameters": 5_000_000, "exact_match": 0.962, "bits_per_character": 0.31, "seconds": 9.0},
-        {
-            "name": "student-sft",
-            "parameters": 500_000,
-            "exact_match": 0.741,
-            "bits_per_character": 0.62,
-            "teacher_agreement": 0.75,
-            "by_family": {"乘法": 0.5, "加法": 1.0},
-        },
-        {
-            "name": "student-kd",
-            "parameters": 500_000,
-            "exact_match": 0.832,
-            "bits_per_character": 0.47,
-            "teacher_agreement": 0.85,
-            "spread": {"exact_match": 0.012, "bits_per_character": 0.004},
-            "seeds": [0, 1, 2],
-            "by_family": {"乘法": 0.75, "加法": None},
-        },
-    ],
-}
-SAMPLES = [
-    {
-        "instruction": "把下面的数相加。",
-        "input": "37 + 45",
-        "output": "82",
-        "answers": {"teacher": "82。", "student-sft": "<script>alert('x')</script>"},
-    }
-]
-MANIFEST = {
-    "name": "mini",
-    "rows": 40,
-    "seed": 42,
-    "licence": {"summary": "non-commercial use only"},
-    "sources": [
-        {"id": "coig", "rows_in": 100, "taken": 30, "dropped": {"empty": 2}, "licence": {"spdx": "Apache-2.0"}},
-        {"id": "other", "taken": 10, "licence": "CC-BY-NC-4.0"},
-    ],
-}
-CSV = """epoch,loss,loss/ce,loss/forward_kl,step,val_bpc
-0,4.0,4.5,3.5,0,
-0,2.0,2.5,1.5,10,
-0,,,,10,1.25
-0,1.0,1.5,0.5,20,
-"""
-
-
-def put(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), encoding="utf-8")
-
-
-@pytest.fixture
-def demo(tmp_path: Path) -> Path:
-    folder = tmp_path / "demo"
-    put(folder / "scores.json", SCORES)
-    put(folder / "samples.json", SAMPLES)
-    put(folder / "data" / "train.manifest.json", MANIFEST)
-    for name in ("sft-0", "sft-10", "sft-2", "kd-0"):
-        put(folder / name / "logs" / "csv" / "metrics.csv", CSV)
-        put(folder / name / "recipe.yaml", f"model:\n  student: tiny # {name} <b>\n")
-    return folder
-
-
-class Balance(HTMLParser):
-    """Collects tags and attributes; every tag that opens must close, in order."""
-
-    VOID = frozenset({"meta"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def headings(text: str) -> list[str]:
-    return re.findall(r"<h2>(.*?)</h2>", text)
+demo = report_folder.demo
 
 
 def test_everything(demo: Path) -> None:
@@ -247,48 +147,6 @@ def test_the_page_fetches_nothing(demo: Path) -> None:
     assert not re.search(r"https?://|url\(|@import", text)
 
 
-def test_curves_of_a_sparse_torn_file(tmp_path: Path) -> None:
-    put(tmp_path / "m.csv", CSV + "0,nan,oops,,30,\n0,0.5")
-    curves = read_curves(tmp_path / "m.csv")
-    assert curves["val_bpc"] == [(10.0, 1.25)]
-    assert curves["loss"][:3] == [(0.0, 4.0), (10.0, 2.0), (20.0, 1.0)]
-    assert "step" not in curves
-    assert "epoch" not in curves
-
-
-def test_runs_of_a_kind(demo: Path) -> None:
-    assert [(r.name, r.kind) for r in find_runs(demo)] == [
-        ("kd-0", "kd"), ("sft-0", "sft"), ("sft-2", "sft"), ("sft-10", "sft")
-    ]  # fmt: skip
-    text = build_page(demo)
-    assert "kd × 1" in text
-    assert "sft × 3" in text
-    first = text.split("</svg>")[0]
-    assert [int(n) for n in re.findall(r'<g class="k(\d)">', first)] == [0, 1, 1, 1]
-    assert "<title>sft-10 · 20 · 1</title>" in first
-    assert text.count("<details>") == 2, "one recipe a kind"
-    assert len(re.findall("<svg", text)) == 4, "loss, its two parts, validation"
-
-
-def test_a_single_run(demo: Path) -> None:
-    text = build_page(demo / "kd-0")
-    assert headings(text) == ["训练过程 Training", "配方 Recipes"]
-    assert "<h1>蒸馏报告<small>kd-0</small></h1>" in text
-    assert "<td>kd-0</td>" in text
-    assert '<td class="num">1.250</td>' in text
-
-
-def test_a_run_that_diverged_or_has_not_begun(tmp_path: Path) -> None:
-    put(tmp_path / "a-0" / "logs" / "csv" / "metrics.csv", "step,loss\n0,nan\n1,inf\n")
-    put(tmp_path / "a-1" / "logs" / "csv" / "metrics.csv", "")
-    put(tmp_path / "a-2" / "logs" / "csv" / "metrics.csv", "step,loss\n5,3.5\n6,nan\n7,1e300\n")
-    text = build_page(tmp_path)
-    assert "<td>a-2</td>" in text
-    assert "<td>a-0</td>" not in text
-    assert "<title>a-2 · 5 · 3.5</title>" in text
-    assert not re.search(r"[\",LM>]-?(nan|inf)", text)
-
-
 def test_the_data_table(demo: Path) -> None:
     text = build_page(demo)
     assert "40 行 · 种子 seed 42 · non-commercial use only" in text
@@ -321,46 +179,3 @@ def test_the_verb(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert verb("report", [str(demo), "-o", str(tmp_path)]) == 2
     assert verb("report", [str(tmp_path / "none")]) == 2
     assert "Traceback" not in capsys.readouterr().err
-
-
-def test_path_golden() -> None:
-    points = [(0, 4.0), (10, 2.0), (20, 1.0)]
-    assert path(points, Axis(0, 20, 52, 460), Axis(1, 4, 230, 12)) == "M52,12L256,157.3L460,230"
-    svg = line_chart([Series("kd-0", 1, points)], "loss", "step")
-    assert '<g class="k1"><title>kd-0</title><path class="line" d="M52,12L256,157.3L460,230"/>' in svg
-    assert line_chart([Series("x", 0, [(1, float("nan"))])], "loss", "step") == ""
-
-
-def test_thin_keeps_the_mean_and_the_ends_of_the_range() -> None:
-    points = [(float(n), float(n % 2)) for n in range(1000)]
-    few = thin(points, 100)
-    assert len(few) == 100
-    assert all(y == 0.5 for _, y in few)
-    assert few[0][0] == 4.5
-    assert few[-1][0] == 994.5
-    assert thin(points[:100], 100) == points[:100]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 10, ["0", "2", "4", "6", "8", "10"]),
-        (0.31, 0.62, ["0.3", "0.4", "0.5", "0.6", "0.7"]),
-        (-0.05, 0.05, ["-0.06", "-0.04", "-0.02", "0.00", "0.02", "0.04", "0.06"]),
-        (0, 2_000_000, ["0", "5e+05", "1e+06", "1.5e+06", "2e+06"]),
-    ],
-)
-def test_tick_names(low: float, high: float, expected: list[str]) -> None:
-    assert names(ticks(low, high)) == expected
-
-
-@given(st.lists(st.floats(-1e14, 1e14), min_size=1, max_size=5))
-def test_ticks_cover_the_data(values: list[float]) -> None:
-    found = ticks(min(values), max(values))
-    room = 1e-6 * (found[-1] - found[0])
-    assert found[0] - room <= min(values)
-    assert max(values) <= found[-1] + room
-    assert 2 <= len(found) <= 12
-    assert all(a < b for a, b in pairwise(found))
-    svg = line_chart([Series("a", 0, [(float(n), v) for n, v in enumerate(values)])], "y", "x")
-    assert not re.search(r"[\",LM>]-?(nan|inf)", svg)
