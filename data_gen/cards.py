@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from data_gen.errors import no_file
+from data_gen.licences import terms_of
 from data_gen.mix_recipe import Mix, load_mix, mix_names, sources_of
 from data_gen.provenance import effective_licence, overlap_lines, overlaps
 from data_gen.records import DataError
@@ -43,7 +44,8 @@ def source_card(source: Source, known: list[str]) -> str:
         f"# {source.title}\n",
         source.about,
         f"\n## Licence\n\n{licence.spdx}{f': {licence.note}' if licence.note else ''}."
-        + (" **Non-commercial use only.**" if licence.noncommercial else ""),
+        + (" **Non-commercial use only.**" if licence.noncommercial else "")
+        + (" **Share alike.**" if terms_of(licence.spdx).share_alike else ""),
         _contains(*inside(source, known)),
         f"\n## Files\n\n{table}",
         f"\nFields: {', '.join(f'`{name}`' for name in source.fields) or '-'}. Converter: `{source.converter}`.",
@@ -134,11 +136,17 @@ def _front_matter(title: str, rows: int | None, spdx: str, language: str) -> str
     values = {
         "pretty_name": title,
         "language": [language],
-        "license": "other" if spdx.startswith("LicenseRef") else spdx.lower().removesuffix("-only"),
+        "license": _tag(spdx),
         "task_categories": ["text-generation"],
         **({"size_categories": [size]} if size else {}),
     }
     return f"---\n{yaml.safe_dump(values, allow_unicode=True, sort_keys=False)}---\n"
+
+
+def _tag(spdx: str) -> str:
+    """The hub's tag of a licence; an expression of several has none."""
+    single = len(spdx.split()) == 1 and not spdx.lower().startswith("licenseref")
+    return spdx.lower().removesuffix("-only") if single else "other"
 
 
 def _count(rows: int | None, about: int | None) -> str:

@@ -5,7 +5,7 @@ simplified: true         # traditional characters become simplified ones (OpenCC
 filters:                 # what to leave out, with thresholds; see data_gen/filters.py
   length: {max_output: 2000}
   chinese_share: {least: 0.5}
-licences: [Apache-2.0, MIT]   # the record's own licence (meta.licence), or else its source's
+licences: [Apache-2.0, MIT]   # the record's own licence (meta.licence), or else its source's; all that it names
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from data_gen.filters import FILTERS
+from data_gen.licences import permitted
 from data_gen.records import DataError, Record, content_id
 from teachers.base import nearest
 
@@ -42,7 +43,7 @@ class Cleaner:
             record = self._rewritten(record)
         if self.drop_empty and is_empty(record):
             return record, "empty"
-        if self.licences and str(record.meta.get("licence") or self.licence) not in self.licences:
+        if self.licences and not permitted(str(record.meta.get("licence") or self.licence), self.licences):
             return record, "licence"
         for name, thresholds in self.filters.items():
             if thresholds is False:

@@ -7,7 +7,7 @@ dedup: exact             # or near (character 5-grams, near_threshold: 0.8), or 
 drop_empty: true         # leave out records without a question or an answer
 decontaminate: [eval/ceval.csv]   # leave out what contains an item of these files
 heldout: 0.01            # that share of the questions goes into <out>.heldout.jsonl
-licence: any             # or commercial: refuse sources that forbid commercial use or do not say
+licence: any             # or commercial: refuse sources that are not known to allow commercial use
 sources:
   coig: 5000             # that many rows, drawn by the seed; or: all
   alpaca-zh: {weight: 0.7}
@@ -177,12 +177,21 @@ def sources_of(mix: Mix) -> dict[str, Source]:
         if part.licence:
             sources[name].licence = Licence(part.licence, "as the mix's recipe says")
     if mix.licence == "commercial":
-        found = effective_licence(sources)
-        for what, names in (("forbids commercial use", "noncommercial"), ("has unclear rights", "unclear")):
-            if found[names]:
-                name = found[names][0]
-                raise DataError(
-                    f"mix {mix.name!r} is for commercial use, and {name} {what} ({sources[name].licence.spdx}); "
-                    "leave it out, or say 'licence: any'"
-                )
+        _refuse_closed(mix, sources)
     return sources
+
+
+def _refuse_closed(mix: Mix, sources: dict[str, Source]) -> None:
+    """DataError names the first part that forbids commercial use, or of whose licence nobody knows whether it does."""
+    found = effective_licence(sources)
+    vouch = "or, if its terms allow it, say 'noncommercial: false' under 'licence' in the source's YAML"
+    for key, what, way_out in (
+        ("noncommercial", "forbids commercial use", "or say 'licence: any'"),
+        ("unclear", "has unclear rights", vouch),
+        ("unrecognised", "is not known to allow it", vouch),
+    ):
+        for name in found[key][:1]:
+            spdx = sources[name].licence.spdx or "no licence"
+            raise DataError(
+                f"mix {mix.name!r} is for commercial use, and {name} {what} ({spdx}); leave it out, {way_out}"
+            )

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from data_gen.formats import PACKED
+from data_gen.licences import terms_of
 from data_gen.records import DataError
 from data_gen.registry import inside, load_registry
 from data_gen.rows import open_bytes
@@ -18,26 +19,38 @@ from data_gen.source_yaml import Source, SourceFile
 
 def effective_licence(sources: dict[str, Source]) -> dict[str, Any]:
     """What the parts' licences amount to, with the parts named. Not legal advice."""
-    terms = {name: source.licence for name, source in sources.items()}
-    noncommercial = [name for name, licence in terms.items() if licence.noncommercial or "-NC" in licence.spdx]
-    share_alike = [name for name, licence in terms.items() if "-SA" in licence.spdx or "GPL" in licence.spdx]
-    unclear = [name for name, licence in terms.items() if "unclear" in (licence.spdx + licence.note).lower()]
-    said = []
-    if noncommercial:
-        said.append(f"non-commercial use only, because of {', '.join(noncommercial)}")
-    if share_alike:
-        said.append(f"share alike, because of {', '.join(share_alike)}")
-    if unclear:
-        said.append(f"rights unclear for {', '.join(unclear)}")
-    spdx = sorted({licence.spdx for licence in terms.values()})
+    licences = {name: source.licence for name, source in sources.items()}
+    terms = {name: terms_of(licence.spdx) for name, licence in licences.items()}
+    noncommercial = [name for name, said in terms.items() if licences[name].noncommercial or said.noncommercial]
+    open_to_all = {name for name, licence in licences.items() if licence.vouched and name not in noncommercial}
+    unclear = [
+        name
+        for name, licence in licences.items()
+        if name not in open_to_all and (terms[name].unclear or "unclear" in licence.note.lower())
+    ]
+    settled = {*noncommercial, *open_to_all, *unclear}
+    found = {
+        "noncommercial": noncommercial,
+        "share_alike": [name for name, said in terms.items() if said.share_alike],
+        "unclear": unclear,
+        "unrecognised": [name for name, said in terms.items() if not said.commercial and name not in settled],
+    }
+    said = [f"{what} {', '.join(found[key])}" for key, what in _SUMMED_UP.items() if found[key]]
+    spdx = sorted({licence.spdx for licence in licences.values()})
     summary = "; ".join(said) or "no part forbids commercial use"
     return {
         "summary": f"{summary} (parts: {', '.join(spdx)})",
-        "noncommercial": noncommercial,
-        "share_alike": share_alike,
-        "unclear": unclear,
-        "parts": {name: licence.spdx for name, licence in terms.items()},
+        **found,
+        "parts": {name: licence.spdx for name, licence in licences.items()},
     }
+
+
+_SUMMED_UP = {
+    "noncommercial": "non-commercial use only, because of",
+    "share_alike": "share alike, because of",
+    "unclear": "rights unclear for",
+    "unrecognised": "not known to allow commercial use:",
+}
 
 
 def overlaps(sources: dict[str, Source]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from data_gen.converters import CONVERTERS, from_columns
 from data_gen.errors import no_file
 from data_gen.formats import FORMATS
+from data_gen.licences import terms_of
 from data_gen.records import DataError
 from teachers.base import nearest
 
@@ -21,7 +22,14 @@ class Licence:
     spdx: str
     """An SPDX expression, or LicenseRef-unclear"""
     note: str = ""
-    noncommercial: bool = False
+    noncommercial: bool | None = None
+    """Where it is not said, what the licence's name tells; `false` vouches for a name that tells nothing"""
+    vouched: bool = field(init=False, default=False)
+    """`noncommercial: false` was said: somebody read the terms"""
+
+    def __post_init__(self) -> None:
+        self.vouched = self.noncommercial is False
+        self.noncommercial = bool(self.noncommercial) or terms_of(self.spdx).noncommercial
 
 
 @dataclass(slots=True)
@@ -152,7 +160,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "int | None": (int, type(None)), "bool": (bool,), "list[str]": (list,),
+    "str": (str,), "int": (int,), "int | None": (int, type(None)), "bool": (bool,),
+    "bool | None": (bool, type(None)), "list[str]": (list,),
     "dict[str, str]": (dict,),
 }  # fmt: skip
 
@@ -161,7 +170,7 @@ def build(kind: Callable[..., Any], values: Any, where: str) -> Any:
     """A dataclass from a mapping; DataError for unknown, missing and wrongly typed keys."""
     if not isinstance(values, dict):
         raise DataError(f"{where}: expected 'key: value' lines, found {values!r}")
-    known = {f.name: f for f in fields(kind) if f.name != "yaml"}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(kind) if f.init and f.name != "yaml"}  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in known:
             raise DataError(f"{where}: unknown key {name!r}{nearest(str(name), known)}")

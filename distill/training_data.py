@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from data_gen.licences import terms_of
 from data_gen.provenance import file_digest
 from data_gen.records import DataError, Record
 from data_gen.registry import load_registry
@@ -71,4 +72,5 @@ def _licences(manifests: Iterable[Path]) -> dict[str, Any]:
 def _stated(licence: Any) -> dict[str, Any]:
     if isinstance(licence, dict):
         return UNCLEAR | licence
-    return UNCLEAR | {"spdx": str(licence), "noncommercial": "-NC" in str(licence)} if licence else UNCLEAR
+    name = str(licence or "")
+    return UNCLEAR | {"spdx": name, "noncommercial": terms_of(name).noncommercial} if name else UNCLEAR

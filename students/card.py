@@ -12,7 +12,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+NONCOMMERCIAL = re.compile(r"(?<![a-z])nc(?![a-z])|non[ _-]?commercial|research", re.IGNORECASE)
+"""Names of licences that forbid commercial use, where a manifest does not say so itself: CC-BY-NC-4.0, cc by nc, .."""
 
 USE = """\
 ```python
@@ -70,7 +74,7 @@ def sources_of(manifest: Any) -> list[dict[str, Any]]:
                 "licence": spdx,
                 "note": str(detail.get("note") or ""),
                 "noncommercial": bool(detail.get("noncommercial") or entry.get("noncommercial"))
-                or "-NC" in spdx.upper(),
+                or bool(NONCOMMERCIAL.search(spdx)),
             }
         )
     return rows
@@ -80,7 +84,7 @@ def _front_matter(card: dict[str, Any], sources: list[dict[str, Any]]) -> str:
     names = {source["licence"] for source in sources}
     only = names.pop().lower() if len(names) == 1 else "other"
     licence = "cc-by-nc-4.0" if any(s["noncommercial"] for s in sources) else only or "other"
-    if licence.startswith("licenseref"):
+    if licence.startswith("licenseref") or " " in licence:  # the hub's tags are single licences
         licence = "other"
     lines = ["language: zh", "library_name: transformers", "pipeline_tag: text-generation", f"license: {licence}"]
     return "\n".join(["---", *lines, "tags:", "- distillation", "- chinese", "---"])

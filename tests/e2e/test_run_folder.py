@@ -161,7 +161,7 @@ def test_what_it_was_trained_on(ground: Path) -> None:
     assert [file["file"] for file in found["files"]] == ["a.jsonl", "b.jsonl"]
     assert main(["export", "run", "-o", "out"]) == 0
     card = Path("out/README.md").read_text(encoding="utf-8")
-    assert "| coig | 14 | Apache-2.0 |" in card
+    assert "| coig | 14 | Apache-2.0 AND MIT AND CC-BY-SA-4.0 |" in card
     assert "**Not for commercial use**: luotuo" in card
     Path("a.manifest.json").write_text('{"name": "mine",   "sources": [{"id": "x", "taken": 14, "licence": "MIT"}]}')
     assert fit("--trainer.max_steps=1", "--data.train=a.jsonl", run="single") == 0
