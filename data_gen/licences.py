@@ -1,7 +1,7 @@
 """What the name of a licence says, however it is spelt: whether it forbids commercial use, is share-alike, allows.
 
 A name is an SPDX expression, a hub's tag (`cc-by-nc-4.0`) or how people write it (`CC BY NC 4.0`, `research only`);
-case, spaces, underscores, hyphens and versions do not count. Every part of an expression counts, of one with OR, too: the
+case, spaces, underscores, hyphens and versions do not count. Of an expression every part counts, with OR, too: the
 stricter one. A name that is not known allows nothing. Not legal advice.
 """
 
