@@ -21,7 +21,7 @@ import orjson
 from teachers.base import Completion, Request, estimated_tokens
 from teachers.efforts import USELESS_ANSWERS, Effort, enough, pause, useless
 from teachers.http_errors import Again, Never, NoApi, Response, of_status
-from teachers.keys import Key
+from teachers.keys import Key, Sent
 from teachers.post import Client, way_to
 from teachers.replies import Reply, read
 from teachers.wire import Wires
@@ -181,14 +181,14 @@ class Calls:
                     raise Never("not sent: the run was stopped")
                 if not line.open:
                     line = await way.line()
-                take = partial(self._take, request, effort, key, tokens)
+                take = partial(self._take, request, effort, key, key.sending())
                 answer = way.send(line, orjson.dumps(teacher.body(request)), key, take)
             try:
                 return await answer
             except NoApi as other:
                 raise (Again(str(other)) if teacher.reached_before() else other) from None
 
-    def _take(self, request: Request, effort: Effort, key: Key, tokens: int, response: Response) -> Completion:
+    def _take(self, request: Request, effort: Effort, key: Key, sent: Sent | None, response: Response) -> Completion:
         """What came, read, and safe when this returns; raises Again or Never for everything that is no good answer."""
         if effort.direct and 300 <= response.status_code < 400:  # the client knows how to follow
             if isinstance(self._way, Wires):
@@ -198,8 +198,8 @@ class Calls:
         reply, teacher = self._read(response, key, again=effort.put_off_s > 0), self.teacher
         for name, count in reply.usage.items():
             effort.usage[name] = effort.usage.get(name, 0) + count
-        if teacher.ring.paced:
-            key.give_back(tokens - sum(reply.usage[name] for name in ("prompt_tokens", "completion_tokens")))
+        if sent is not None and (used := reply.usage["prompt_tokens"] + reply.usage["completion_tokens"]):
+            key.used(sent, used)  # a server that does not count leaves it at what was taken
         why = useless(reply, teacher.wants_json)
         effort.useless += bool(why)
         if why and effort.useless < USELESS_ANSWERS and effort.failed + 1 < teacher.max_attempts:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,8 +30,12 @@ LAGS, TICK_S, FORGETS = 2.0, 0.002, 0.9
 """On a machine that wakes late things travel unevenly: so many times what it was late lately is added, up to a slot"""
 FIRST_S = 0.3
 """The first one wakes the other side up, and so takes longer on its way; so may any, until a wait has been measured"""
-BURST_S = 6.0
-"""Tokens of so many seconds may go out at once"""
+MINUTE_S, TRAVELS_S = 60.0, 1.0
+"""No minute of the other side's may hold too many tokens, and a request may travel longer than the next one"""
+LOOK_S = 0.05
+"""So often whoever waits for tokens looks whether some were given back"""
+BURST_S = 2.0
+"""Tokens of so many seconds may go out at once, after a time in which fewer did"""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,65 @@ class Lateness:
 
 
 @dataclass(slots=True, eq=False)
+class Sent:
+    """Tokens of one request, by the moment it left: those it may use, and once they are counted those it did."""
+
+    at: float
+    tokens: int
+
+
+class TokenPace:
+    """Tokens a minute, evenly: a bucket of a few seconds, and a list of what the last minute holds.
+
+    The bucket alone would do if every request were smaller than it and used what it may. The list holds for all: what
+    a request gives back counts for the minute in which it left, not for the one in which that is known.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.rate = limit / (MINUTE_S + TRAVELS_S + BURST_S)
+        """Tokens that become free every second: a full bucket and a minute of these are the limit"""
+        self._most = self._level = self.rate * BURST_S
+        self._filled = time.monotonic()
+        self._sent: deque[Sent] = deque()
+        self._sum = 0
+
+    def ready(self, tokens: int, now: float) -> float:
+        """The moment at which so many may leave. What is larger than the bucket waits until that is full."""
+        self._fill(now)
+        at = now + (min(tokens, self._most) - self._level) / self.rate
+        while self._sent and self._sent[0].at <= now - MINUTE_S - TRAVELS_S:
+            self._sum -= self._sent.popleft().tokens
+        much = self._sum + tokens - self.limit
+        for old in self._sent:
+            if much <= 0:
+                break
+            much -= old.tokens
+            at = max(at, old.at + MINUTE_S + TRAVELS_S)
+        return at
+
+    def take(self, tokens: int, now: float) -> Sent:
+        """So many are going to be used."""
+        sent = Sent(now, tokens)
+        self._level -= tokens
+        self._sum += tokens
+        self._sent.append(sent)
+        return sent
+
+    def used(self, sent: Sent, tokens: int, now: float) -> None:
+        """So many it were in the end."""
+        back, sent.tokens = sent.tokens - tokens, tokens
+        self._fill(now)
+        self._level = min(self._most, self._level + back)
+        if self._sent and sent.at >= self._sent[0].at:  # else it is in the list no more
+            self._sum -= back
+
+    def _fill(self, now: float) -> None:
+        self._level = min(self._most, self._level + (now - self._filled) * self.rate)
+        self._filled = now
+
+
+@dataclass(slots=True, eq=False)
 class Key:
     """One key and its pace."""
 
@@ -53,8 +117,8 @@ class Key:
     """How messages call it: the variable that holds it"""
     slot_s: float = 0.0
     """Between two requests"""
-    tokens_s: float = 0.0
-    """Tokens that become free every second; 0: no limit"""
+    pace: TokenPace | None = None
+    """Of tokens; None: no limit"""
     dead: str = ""
     """Why it is used no more"""
     machine: Lateness = field(default_factory=Lateness)
@@ -64,25 +128,22 @@ class Key:
     _slower: float = SLOWER
     _resting: float = 0.0
     _limited: int = 0
-    _level: float = field(default=-1.0, repr=False)
-    _filled: float = 0.0
+    _sent: Sent | None = None
 
     def ready(self, tokens: int, now: float) -> float:
         """The moment at which it may send a request of so many tokens."""
         at = max(self._next, self._resting)
-        if self.tokens_s:
-            self._fill(now)
-            # What is larger than a burst goes when the bucket is full, and leaves a debt.
-            at = max(at, now + (min(tokens, self.tokens_s * BURST_S) - self._level) / self.tokens_s)
-        return at
+        return at if self.pace is None else max(at, self.pace.ready(tokens, now))
 
-    def take(self, tokens: int) -> None:
-        """So many tokens are going to be used."""
-        if self.tokens_s:
-            self._level -= tokens
+    def take(self, tokens: int, now: float) -> None:
+        """So many tokens are going to be used by the request that leaves next."""
+        if self.pace is not None:
+            self._sent = self.pace.take(tokens, now)
 
     def left(self, now: float) -> None:
         """A request has really left: the next one waits from here."""
+        if self._sent is not None:
+            self._sent.at = now
         if self.slot_s:
             late_s = self.machine.seconds
             margin = max(min(LATER_S, 0.1 * self.slot_s), min(LAGS * ((late_s or 0.0) - TICK_S), self.slot_s))
@@ -90,16 +151,14 @@ class Key:
             self._next = now + self.slot_s * self._slower + margin + first_s
             self._new = False
 
-    def give_back(self, tokens: int) -> None:
-        """So many of the tokens that were taken have not been used."""
-        self._level += tokens
+    def sending(self) -> Sent | None:
+        """What the request takes whose turn it is, to say later what it used."""
+        return self._sent
 
-    def _fill(self, now: float) -> None:
-        most = self.tokens_s * BURST_S
-        if self._level < 0 and not self._filled:
-            self._level = most
-        self._level = min(most, self._level + (now - self._filled) * self.tokens_s)
-        self._filled = now
+    def used(self, sent: Sent | None, tokens: int) -> None:
+        """A request has used so many of the tokens that it took."""
+        if self.pace is not None and sent is not None:
+            self.pace.used(sent, tokens, time.monotonic())
 
     def answered(self) -> None:
         """A good answer: whatever limit there was is over."""
@@ -122,8 +181,11 @@ class Keyring:
     ) -> None:
         slot_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self.machine = Lateness()
-        tokens_s = (tokens_per_minute or 0.0) / 60.0
-        self.keys = [Key(secret, name, slot_s, tokens_s, machine=self.machine) for name, secret in keys]
+        paces = [TokenPace(tokens_per_minute) if tokens_per_minute else None for _ in keys]
+        self.keys = [
+            Key(secret, name, slot_s, pace, machine=self.machine)
+            for (name, secret), pace in zip(keys, paces, strict=True)
+        ]
         self.paced = bool(requests_per_minute or tokens_per_minute)
         self._turn = 0
         self._queue: asyncio.Lock | None = None
@@ -163,8 +225,10 @@ class Keyring:
         while True:
             now = time.monotonic()
             at, key = self._first(tokens, now)
+            if key.pace is not None:  # an answer that is shorter than it might have been makes room meanwhile
+                at = min(at, now + LOOK_S)
             if at <= now or await sleep(at - now):
-                key.take(tokens)
+                key.take(tokens, now)
                 return key
             self.machine.saw(time.monotonic() - at)
 

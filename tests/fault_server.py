@@ -48,6 +48,12 @@ class FaultServer:
         """{key: fault} for keys that have one of their own"""
         self.rpm: float | None = None
         """Requests a minute and key; each too many is a 429"""
+        self.tpm: float | None = None
+        """Tokens a minute and key, counted by what a good answer uses"""
+        self.minute_s = 60.0
+        """How long a minute takes here"""
+        self.used: dict[str, list[tuple[float, int]]] = {}
+        """(when, tokens) of all that was let in, by key"""
         self.in_flight = self.most_in_flight = self.too_early = 0
         self._allowance: dict[str, tuple[float, float]] = {}
         self._not_before: dict[int, float] = {}
@@ -115,6 +121,8 @@ class FaultServer:
             fault = "401"
         secret = key.group(1) if key else ""
         fault = self.refused.get(secret) or ("429" if self._too_fast(secret) else fault)
+        if fault is None and self._too_much(secret, number, body):
+            fault = "429"
         if fault:
             self.faults[fault] += 1
         if fault == "hang":
@@ -147,6 +155,17 @@ class FaultServer:
         level = min(1.0, level + (now - at) * self.rpm / 60)
         self._allowance[key] = (level - (level >= 1), now)
         return level < 1
+
+    def _too_much(self, key: str, number: int, body: dict[str, Any]) -> bool:
+        """No minute, wherever it begins, may hold more tokens than the limit."""
+        if self.tpm is None:
+            return False
+        now, used = time.monotonic(), self.used.setdefault(key, [])
+        needs = json.loads(self._good(number, body, None))["usage"]["total_tokens"]
+        if needs + sum(tokens for at, tokens in used if at > now - self.minute_s) > self.tpm:
+            return True
+        used.append((now, needs))
+        return False
 
     def _what(self, fault: str | None, number: int, body: dict[str, Any], key: str) -> Reply:
         kind = {"Content-Type": "application/json"}
