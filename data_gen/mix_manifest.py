@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,26 @@ def manifest_path(out: Path) -> Path:
     return out.with_name(out.stem + ".manifest.json")
 
 
+def heldout_path(out: Path) -> Path:
+    """Where held-out rows go: `out.jsonl` -> `out.heldout.jsonl`."""
+    return out.with_name(out.stem + ".heldout" + out.suffix)
+
+
+def report_path(out: Path) -> Path:
+    """Where decontamination reports to: `out.jsonl` -> `out.decontamination.jsonl`."""
+    return out.with_name(out.stem + ".decontamination.jsonl")
+
+
+def output_of(path: Path, at: Path) -> dict[str, Any]:
+    """What a manifest says of an output; `at` is where it lies until it takes its name."""
+    return stamp(at) | {"file": path.name, "sha256": file_digest(at)}
+
+
 def manifest_of(
-    mix: Mix, key: str, sources: dict[str, Source], inputs: Inputs, built: Sequence[Built], out: Path, heldout: Path,
-    report: Path,
+    mix: Mix, key: str, sources: dict[str, Source], inputs: Inputs, built: Sequence[Built], out: Path,
+    at: Callable[[Path], Path],
 ) -> dict[str, Any]:  # fmt: skip
-    """What a build was made of, and from which rules."""
+    """What a build was made of, and from which rules. `at` says where an output lies until it takes its name."""
     parts = [_part(one, inputs.sources[one.part.name]) for one in built]
     found = {
         "format": FORMAT,
@@ -67,19 +82,20 @@ def manifest_of(
         "sources": parts,
         "licence": effective_licence(sources),
         "overlaps": overlaps(sources),
-        "output": stamp(out) | {"sha256": file_digest(out)},
+        "output": output_of(out, at(out)),
         "versions": versions(mix),
     }
     if mix.heldout:
         rows = sum(one.part.heldout for one in built)
-        found["heldout"] = stamp(heldout) | {"sha256": file_digest(heldout), "rows": rows}
+        heldout = heldout_path(out)
+        found["heldout"] = output_of(heldout, at(heldout)) | {"rows": rows}
     if mix.decontaminate:
         by = Counter(row["evaluation"] for one in built for row in one.part.removed)
         found["decontamination"] = {
             "files": inputs.evaluation,
             "removed": sum(by.values()),
             "by_file": dict(by),
-            "report": report.name,
+            "report": report_path(out).name,
         }
     return found
 

@@ -7,7 +7,6 @@ the order they stand in. Looking at rows one by one is the engine's work (data_g
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,15 +20,14 @@ import orjson
 from data_gen.choice import check_where, first_wave, too_few
 from data_gen.cleaning import Cleaner
 from data_gen.contamination import Contamination, Hit
+from data_gen.heldout import is_heldout, number_of
 from data_gen.mix_recipe import Mix
 from data_gen.near_duplicates import NearDuplicates, sketch_of
 from data_gen.pools import Pool, local
-from data_gen.ranks import Order, mix64
+from data_gen.ranks import Order
 from data_gen.records import Record, content_id
 from data_gen.shards import Seen
 from data_gen.source_yaml import Source
-
-HELDOUT_STREAM = 0x6D697868656C64
 
 
 class Marks(NamedTuple):
@@ -199,9 +197,8 @@ def _report(name: str, seen: Seen, hit: Hit) -> dict[str, Any]:
     }
 
 
-def is_heldout(line: bytes, mix: Mix) -> bool:
-    """Whether a row goes to the held-out file: decided by what it asks, so a question is on one side in every build."""
+def holds_out(line: bytes, mix: Mix) -> bool:
+    """Whether a row goes to the held-out file."""
     row = orjson.loads(line)
-    asked = orjson.dumps([row["instruction"], row["input"], row["system"], row["history"]])
-    number = int.from_bytes(hashlib.blake2b(asked, digest_size=8).digest())
-    return mix64(number, mix.seed ^ HELDOUT_STREAM) < mix.heldout * 2**64
+    asked = number_of([row["instruction"], row["input"], row["system"], row["history"]])
+    return is_heldout(asked, mix.seed, mix.heldout)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from data_gen.line_index import NoIndex
 from data_gen.mix_manifest import (
     Built,
     Inputs,
+    heldout_path,
     inputs_of,
     is_output,
     manifest_of,
@@ -32,17 +32,18 @@ from data_gen.mix_manifest import (
     part_key,
     read_manifest,
     recipe_key,
+    report_path,
     same_inputs,
 )  # fmt: skip
-from data_gen.mix_parts import Memory, Part, is_heldout, take
+from data_gen.mix_parts import Memory, Part, holds_out, take
 from data_gen.mix_recipe import Mix, load_mix, sources_of
-from data_gen.outputs import check_output
+from data_gen.outputs import Together, check_output
 from data_gen.part_files import write_parts
 from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
 from data_gen.records import DataError
 from data_gen.registry import GENERATED_ROWS, locate
-from data_gen.rows import Tally, line_writer
+from data_gen.rows import Tally
 from data_gen.source_yaml import Source, SourceFile
 
 __all__ = ["build_mix", "heldout_path", "manifest_path", "report_path"]
@@ -85,26 +86,13 @@ def build_mix(
     build.inputs = inputs_of(files, evaluation, old if ours else None)
     build.old = old if ours and not force else None
     try:
-        built = build.run()
+        manifest = build.run(key)
     except NoIndex:  # something is odd in a file: row by row it is told what, and where
         build.index = False
-        built = build.run()
-    manifest = manifest_of(mix, key, sources, build.inputs, built, out, heldout_path(out), report_path(out))
-    with line_writer(manifest_path(out)) as write:
-        write(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        manifest = build.run(key)
     if parts is not None:
         write_parts(mix, manifest, out, Path(parts), force)
     return manifest | {"built": True}
-
-
-def heldout_path(out: Path) -> Path:
-    """Where held-out rows go: `out.jsonl` -> `out.heldout.jsonl`."""
-    return out.with_name(out.stem + ".heldout" + out.suffix)
-
-
-def report_path(out: Path) -> Path:
-    """Where decontamination reports to: `out.jsonl` -> `out.decontamination.jsonl`."""
-    return out.with_name(out.stem + ".decontamination.jsonl")
 
 
 def _names(manifest: dict[str, Any] | None) -> set[str]:
@@ -150,7 +138,17 @@ class _Build:
     """The manifest of the last build, whose parts may be used again"""
     index: bool = True
 
-    def run(self) -> list[Built]:
+    def run(self, key: str) -> dict[str, Any]:
+        """Write the records and, with them, the manifest, which is returned."""
+        assert self.inputs is not None
+        with Together() as files:
+            built = self._records(files)
+            manifest = manifest_of(self.mix, key, self.sources, self.inputs, built, self.out, files.part)
+            write = files.open(manifest_path(self.out))
+            write(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        return manifest
+
+    def _records(self, files: Together) -> list[Built]:
         """Write the records, source after source; what became of each."""
         assert self.inputs is not None
         mix = self.mix
@@ -160,22 +158,21 @@ class _Build:
         self.memory, self.unseen = Memory(mix, evaluation, digests), []  # type: ignore[var-annotated]
         self.tally = Tally(self.on_error)
         wanted = mix.wanted()
-        with ExitStack() as stack:
-            self.bar = stack.enter_context(Progress(f"mix {mix.name}", unit="rows read"))
-            outs = [_Side(stack, self.out)]
+        with Progress(f"mix {mix.name}", unit="rows read") as self.bar:
+            outs = [_Side(files, self.out)]
             if mix.heldout:
-                outs.append(_Side(stack, heldout_path(self.out)))
+                outs.append(_Side(files, heldout_path(self.out)))
             for name in self.sources:
                 self.bar.advance(0, note=name)
                 before = [one.sides[0]["sha256"] + one.sides[-1]["sha256"] for one in built]
                 key = part_key(mix, name, self.sources[name], self.inputs, before, self.on_error, self.allow_fewer)
                 reused = self._reuse(name, key, outs)
                 built.append(reused or self._make(name, key, outs, wanted[name]))
-            if mix.decontaminate:
-                write = stack.enter_context(line_writer(report_path(self.out)))
-                for one in built:
-                    for row in one.part.removed:
-                        write(orjson.dumps(row))
+        if mix.decontaminate:
+            write = files.open(report_path(self.out))
+            for one in built:
+                for row in one.part.removed:
+                    write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         if self.tally.total:
             print(self.tally.report(), file=sys.stderr)
         return built
@@ -202,7 +199,7 @@ class _Build:
         for side in outs:
             side.start()
         for line in lines:
-            held = len(outs) > 1 and is_heldout(line, self.mix)
+            held = len(outs) > 1 and holds_out(line, self.mix)
             part.heldout += held
             outs[held].write(line)
         self.tally.counts += pool.looked.tally.counts
@@ -243,9 +240,9 @@ def _old_lines(path: Path, side: dict[str, Any]) -> Iterator[bytes]:
 class _Side:
     """One output file that is being written, part after part."""
 
-    def __init__(self, stack: ExitStack, path: Path) -> None:
+    def __init__(self, files: Together, path: Path) -> None:
         self.path = path
-        self._write = stack.enter_context(line_writer(path))
+        self._write = files.open(path)
         self._at = self._from = 0
         self._digest: Any = None
 
@@ -255,10 +252,10 @@ class _Side:
 
     def write(self, line: bytes) -> None:
         """Write a line."""
+        line += b"\n"
         self._write(line)
         self._digest.update(line)
-        self._digest.update(b"\n")
-        self._at += len(line) + 1
+        self._at += len(line)
 
     def end(self) -> dict[str, Any]:
         """Where the part lies, and what it is."""

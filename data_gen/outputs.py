@@ -1,4 +1,8 @@
-"""Output files of samples and mixes: a name that is free, a temporary name until all is written."""
+"""Output files of samples and mixes: a name that is free, a temporary name until all is written.
+
+Files that belong together (rows, held-out rows, their manifest) take their names together, when the last of them is
+whole: rows without their manifest would stand in the way of the same command.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,16 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from data_gen.errors import DataError
+
+BUFFER = 1 << 16
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk, a quota and `ulimit -f` say"""
+Write = Callable[[bytes], object]
 
 
 def check_output(out: Path, force: bool) -> None:
@@ -23,18 +33,90 @@ def check_output(out: Path, force: bool) -> None:
             raise DataError(f"{out} exists already; choose another name or add --force to replace it")
 
 
+def part_of(path: Path) -> Path:
+    """The temporary name of a file."""
+    return path.with_name(path.name + ".part")
+
+
 @contextmanager
-def block_writer(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Write blocks of whole lines under a temporary name that becomes `path` at the end; nothing stays on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+def naming(path: Path) -> Iterator[None]:
+    """Errors of writing `path` name it: a full disk does not say which file, others say the temporary name."""
     try:
-        with part.open("wb", buffering=1 << 16) as file:
-            yield file.write
-        os.replace(part, path)
+        yield
     except OSError as error:
-        if error.errno == errno.ENOSPC and error.filename is None:  # it does not say by itself which file
+        if (error.filename is None and error.errno in FULL) or str(error.filename) == str(part_of(path)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    finally:
-        part.unlink(missing_ok=True)
+
+
+class Together:
+    """Files that come to be together, or not at all.
+
+    with Together() as files:
+        write = files.open(path)        # write(b"..") goes to path.part
+        ..
+        files.part(path)                # path.part, with all that was written so far
+
+    At the end each takes its name. On an error nothing is left of any of them; files that stood there before stay.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[Path, IO[bytes]] = {}
+
+    def __enter__(self) -> Together:
+        return self
+
+    def open(self, path: Path) -> Write:
+        """Begin a file; what writes to it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with naming(path):
+            file = self._files[path] = part_of(path).open("wb", buffering=BUFFER)
+
+        def write(data: bytes) -> None:
+            try:
+                file.write(data)
+            except OSError as error:
+                with naming(path):
+                    raise error
+
+        return write
+
+    def part(self, path: Path) -> Path:
+        """Where a file lies until the end, all that was written to it on the disk."""
+        with naming(path):
+            self._files[path].flush()
+        return part_of(path)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        placed: list[Path] = []
+        try:
+            if kind is None:
+                for path, file in self._files.items():
+                    with naming(path):
+                        file.close()
+                for path in self._files:
+                    new = not os.path.lexists(path)
+                    with naming(path):
+                        os.replace(part_of(path), path)
+                    placed += [path] * new
+                placed.clear()
+        finally:
+            for path, file in self._files.items():
+                with suppress(OSError):  # it says a second time what was said before
+                    file.close()
+                part_of(path).unlink(missing_ok=True)
+            for path in placed:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def block_writer(path: Path) -> Iterator[Write]:
+    """Write blocks of bytes under a temporary name that becomes `path` at the end; nothing stays on an error."""
+    with Together() as files:
+        yield files.open(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+    with block_writer(path) as write:
+        write(text.encode())

@@ -12,26 +12,25 @@ from typing import Any
 import orjson
 
 from data_gen.mix_recipe import Mix
-from data_gen.outputs import block_writer, check_output
+from data_gen.outputs import Together, check_output
 
 
 def write_parts(mix: Mix, manifest: dict[str, Any], out: Path, folder: Path, force: bool) -> list[Path]:
     """Write each part of a mix that was built into `folder`; the paths."""
     names = {name: folder / (part.file or f"{Path(name).stem}.jsonl") for name, part in mix.sources.items()}
-    if not force:
-        for path in names.values():
-            check_output(path, False)
-    with out.open("rb") as file:
+    for path in names.values():
+        check_output(path, force)
+    with out.open("rb") as file, Together() as files:
         for part in manifest["sources"]:
             side = part["sides"][0]
             file.seek(side["start"])
             path = names[part["id"]]
-            with block_writer(path) as write:
-                if path.suffix == ".json":
-                    _array(write, file, side["bytes"])
-                else:
-                    for size in _pieces(side["bytes"]):
-                        write(file.read(size))
+            write = files.open(path)
+            if path.suffix == ".json":
+                _array(write, file, side["bytes"])
+            else:
+                for size in _pieces(side["bytes"]):
+                    write(file.read(size))
     return list(names.values())
 
 

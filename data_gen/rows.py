@@ -7,10 +7,8 @@ as they are read, never to the disk, and no further than their size makes believ
 
 from __future__ import annotations
 
-import errno
 import gzip
 import io
-import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from data_gen.outputs import Write, block_writer
 from data_gen.records import DataError
 
 CHUNK = 1 << 18
@@ -156,23 +155,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def line_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+def line_writer(path: Path) -> Iterator[Write]:
     """Write lines under a temporary name that becomes `path` at the end; nothing is left behind on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb", buffering=CHUNK) as file:
-            yield lambda line: _write(file, line)
-            file.flush()
-        os.replace(part, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC and error.filename is None:  # it does not say by itself which file
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write(file: IO[bytes], line: bytes) -> None:
-    file.write(line)
-    file.write(b"\n")
+    with block_writer(path) as write:
+        yield lambda line: write(line + b"\n")

@@ -12,11 +12,10 @@ from typing import Any
 import orjson
 
 from data_gen.inputs import open_input
-from data_gen.mix_manifest import Inputs, inputs_of, manifest_path
-from data_gen.outputs import check_output
-from data_gen.provenance import effective_licence, file_digest, overlaps, stamp, versions
+from data_gen.mix_manifest import Inputs, inputs_of, manifest_path, output_of
+from data_gen.outputs import Together, check_output
+from data_gen.provenance import effective_licence, overlaps, versions
 from data_gen.registry import locate
-from data_gen.rows import line_writer
 from data_gen.sampling import Summary
 
 FORMAT = "sample 1"
@@ -24,7 +23,7 @@ ABOUT = "Rows drawn by 'distill sample'."
 
 
 class SampleManifest:
-    """`manifest = SampleManifest(..)` before drawing, which refuses wrong inputs; `manifest.write(..)` after it."""
+    """`manifest = SampleManifest(..)` refuses wrong inputs; `sample_rows(.., beside=manifest.write)` writes it."""
 
     def __init__(
         self,
@@ -34,10 +33,12 @@ class SampleManifest:
         *,
         columns: Mapping[str, str] | None = None,
         data_dir: str | None = None,
+        heldout: Path | None = None,
         force: bool = False,
     ) -> None:
-        check_output(manifest_path(out), force)
-        self.out, self.options = out, dict(options)
+        self.out, self.options, self.heldout = out, dict(options), heldout
+        self.path = manifest_path(out)
+        check_output(self.path, force)
         sources = [open_input(name, columns) for name in inputs]
         files = {
             str(n): [(file, locate(source, file, data_dir)) for file in source.files]
@@ -45,8 +46,8 @@ class SampleManifest:
         }
         self.inputs: Inputs = inputs_of(files, [], None)
 
-    def write(self, summary: Summary, heldout: Path | None) -> Path:
-        """Write it beside the sample; its path."""
+    def write(self, summary: Summary, files: Together) -> None:
+        """Write it beside the rows, which are about to take their names."""
         sources = {taken.source.id: taken.source for taken in summary.taken}
         found = {
             "format": FORMAT,
@@ -64,20 +65,18 @@ class SampleManifest:
                     "rows_in": taken.rows_in,
                     "taken": taken.taken,
                     "dropped": taken.dropped,
-                    "files": files,
+                    "files": inputs,
                 }
-                for taken, files in zip(summary.taken, self.inputs.sources.values(), strict=True)
+                for taken, inputs in zip(summary.taken, self.inputs.sources.values(), strict=True)
                 for licence in [taken.source.licence]
             ],
             "unreadable": summary.tally.total,
             "licence": effective_licence(sources),
             "overlaps": overlaps(sources),
-            "output": stamp(self.out) | {"sha256": file_digest(self.out)},
+            "output": output_of(self.out, files.part(self.out)),
             "versions": versions(),
         }
-        if heldout is not None:
-            found["heldout"] = stamp(heldout) | {"sha256": file_digest(heldout), "rows": summary.heldout}
-        path = manifest_path(self.out)
-        with line_writer(path) as write:
-            write(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-        return path
+        if self.heldout is not None:
+            found["heldout"] = output_of(self.heldout, files.part(self.heldout)) | {"rows": summary.heldout}
+        write = files.open(self.path)
+        write(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

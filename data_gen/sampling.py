@@ -12,31 +12,26 @@ not even parsed.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from data_gen.choice import Wanted, check_where, choose
+from data_gen.heldout import is_heldout
 from data_gen.inputs import open_input
 from data_gen.line_index import NoIndex
-from data_gen.outputs import block_writer, check_output
+from data_gen.outputs import Together, Write, check_output
 from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
-from data_gen.ranks import Order, mix64
+from data_gen.ranks import Order
 from data_gen.records import DataError
 from data_gen.registry import GENERATED_ROWS
-from data_gen.rows import Tally, line_writer
-from data_gen.shards import Measure
+from data_gen.rows import Tally
+from data_gen.shards import Measure, Seen
 from data_gen.source_yaml import Source
 from data_gen.strata import apportion, even
 from data_gen.where import parse_all
-
-HELDOUT_STREAM = 0x68656C646F7574
-"""Xored into the seed, so that what is held out does not depend on what was drawn"""
 
 
 @dataclass
@@ -84,6 +79,8 @@ class Options:
     unit: str = "characters"
     engine: Engine = local
     index: bool = True
+    beside: Callable[[Summary, Together], object] | None = None
+    """Writes what belongs beside the rows, such as their manifest, before they take their names"""
 
 
 def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summary:
@@ -92,8 +89,8 @@ def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summa
     Rows of JSON lines are copied byte for byte unless `convert` (or `columns`) asks for Records; other formats become
     Records, and so do several inputs of unlike forms. `weights` shares out `rows` over the inputs, `by` draws from
     every value of a field in proportion (or, with `shares="even"`, the same of each). `budget` goes on until the next
-    row would exceed that many characters (or what `measure` counts). `heldout` puts that share of the rows drawn into
-    `heldout_out`; rows that ask the same land on the same side.
+    row would exceed that many characters (or what `measure` counts). `heldout` puts about that share of the rows drawn
+    into `heldout_out`; rows that ask the same land on the same side, in every sample with this seed.
     """
     o = Options(**options)
     outs = [Path(out), *([Path(o.heldout_out)] if o.heldout_out else [])]
@@ -157,19 +154,17 @@ def _sample(inputs: Sequence[str], outs: Sequence[Path], o: Options, bar: Progre
     drawn = [_draw(source, part, budget, o, bar) for source, part, budget in each]
     forms = {one.line_form for one in drawn}
     as_records = bool(o.convert or o.columns) or None in forms or len(forms) > 1
-    if len(outs) == 1:
-        with block_writer(outs[0]) as write:
-            for block in _blocks(drawn, o, as_records):
-                write(block)
-        held = 0
-    else:
-        held = _split(drawn, outs, o, as_records)
-    taken = [_taken(one) for one in drawn]
-    tally = Tally(o.on_error)
-    for one in drawn:
-        tally.counts += one.pool.looked.tally.counts
-        tally.first |= one.pool.looked.tally.first
-    return Summary(taken, sum(one.taken for one in taken) - held, held, as_records, tally)
+    with Together() as files:
+        held = _write(drawn, [files.open(out) for out in outs], o, as_records)
+        taken = [_taken(one) for one in drawn]
+        tally = Tally(o.on_error)
+        for one in drawn:
+            tally.counts += one.pool.looked.tally.counts
+            tally.first |= one.pool.looked.tally.first
+        summary = Summary(taken, sum(one.taken for one in taken) - held, held, as_records, tally)
+        if o.beside is not None:
+            o.beside(summary, files)
+    return summary
 
 
 def _draw(source: Source, part: int | None, budget: int | None, o: Options, bar: Progress) -> _Drawn:
@@ -198,46 +193,36 @@ def _taken(one: _Drawn) -> Taken:
     return Taken(one.pool.source, max(one.pool.count, looked.rows), one.taken, dict(looked.dropped))
 
 
+def _write(drawn: Iterable[_Drawn], writes: Sequence[Write], o: Options, as_records: bool) -> int:
+    """Write what was drawn; how many rows of it are held out."""
+    if len(writes) == 1:
+        for block in _blocks(drawn, o, as_records):
+            writes[0](block)
+        return 0
+    held = 0
+    for one in drawn:
+        for seen in _seen(one, o, as_records, asked=True):
+            out = is_heldout(seen.asked, o.seed, o.heldout)
+            held += out
+            writes[out](seen.line + b"\n")
+    return held
+
+
 def _blocks(drawn: Iterable[_Drawn], o: Options, as_records: bool) -> Iterator[bytes]:
     for one in drawn:
         if one.numbers is not None and not as_records and one.pool.indexed and o.engine is local:
             one.taken = len(one.numbers)
             yield from one.pool.blocks(one.numbers)
         else:
-            yield from (line + b"\n" for line in _lines(one, o, as_records))
+            yield from (seen.line + b"\n" for seen in _seen(one, o, as_records))
 
 
-def _lines(one: _Drawn, o: Options, as_records: bool, again: bool = False) -> Iterator[bytes]:
-    """The lines of what was drawn from one input."""
+def _seen(one: _Drawn, o: Options, as_records: bool, asked: bool = False) -> Iterator[Seen]:
+    """What was drawn from one input."""
     where = tuple(o.where) if one.numbers is None else ()
     one.taken = 0
-    for seen in one.pool.look(one.numbers, one.numbers is None and not again, where=where, as_record=as_records):
+    for seen in one.pool.look(one.numbers, one.numbers is None, where=where, as_record=as_records, asked=asked):
         one.taken += 1
-        yield seen.line
+        yield seen
     if where:
         check_where(one.pool)
-
-
-def _split(drawn: Sequence[_Drawn], outs: Sequence[Path], o: Options, as_records: bool) -> int:
-    """Write what was drawn to two files; how many rows went to the second.
-
-    The lines are gone through twice, first for the questions alone, so that they need not be held.
-    """
-    # The same question has the same rank, so it never ends up on the other side.
-    ranks = [mix64(_question(line), o.seed ^ HELDOUT_STREAM) for one in drawn for line in _lines(one, o, as_records)]
-    few = round(o.heldout * len(ranks))
-    last = sorted(ranks)[few - 1] if few else -1
-    each = iter(ranks)
-    with line_writer(outs[0]) as write, line_writer(outs[1]) as write_heldout:
-        for one in drawn:
-            for line in _lines(one, o, as_records, again=True):
-                (write_heldout if next(each) <= last else write)(line)
-    return sum(rank <= last for rank in ranks)
-
-
-def _question(line: bytes) -> int:
-    """64 bits of what a line asks, or of the whole line where it is of another form."""
-    row = orjson.loads(line)
-    if isinstance(row, dict) and "instruction" in row:
-        line = orjson.dumps([row.get(name) or "" for name in ("instruction", "input", "system", "history")])
-    return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest())

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from data_gen.heldout import asked_by, number_of
 from data_gen.json_rows import parse_json
 from data_gen.line_index import NoIndex, open_index
 from data_gen.records import DataError, Record, content_id
@@ -89,6 +90,8 @@ class Task:
     stratum: str = ""
     clean: Clean | None = None
     mark: Mark | None = None
+    asked: bool = False
+    """Whether it matters what a row asks"""
     looked: Looked | None = None
     """Counts here; for a source without an end, which is left before its `Looked` comes"""
 
@@ -104,6 +107,8 @@ class Seen(NamedTuple):
     stratum: str | None = None
     marks: Any = None
     """What `mark` says of the record"""
+    asked: int = 0
+    """64 bits of what it asks"""
 
 
 @dataclass
@@ -167,7 +172,15 @@ def _seen(task: Task, row: RawRow, record: Record | None) -> Seen:
     size = task.measure(record) if task.measure is not None and record is not None else 0
     digest = content_id(record) if task.clean is not None and record is not None else ""
     stratum = field_of(row.value, task.stratum) if task.stratum else None
-    return Seen(row.number, line, digest, size, stratum, task.mark(record) if task.mark and record else None)
+    marks = task.mark(record) if task.mark and record else None
+    return Seen(row.number, line, digest, size, stratum, marks, _asked(row, record, line) if task.asked else 0)
+
+
+def _asked(row: RawRow, record: Record | None, line: bytes) -> int:
+    try:
+        return asked_by(record or row.convert(row.value))
+    except DataError:  # it is copied as it is, whatever it is
+        return number_of([line.decode()])
 
 
 def _tight(line: bytes) -> bytes:

@@ -133,6 +133,7 @@ def add(argv: list[str]) -> int:
 
     import yaml
 
+    from data_gen.outputs import naming, part_of
     from data_gen.source_yaml import load_source
 
     parser = arguments("add", add.__doc__, "--columns", "--force")
@@ -166,14 +167,15 @@ def add(argv: list[str]) -> int:
     }
     made = not out.parent.is_dir()
     out.parent.mkdir(exist_ok=True)
-    part = out.with_name(out.name + ".part")
+    part = part_of(out)
     try:
-        part.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
-        forms, said = _first_records(load_source(part))
-        if values["converter"] == "auto" and len(forms) == 1:  # what was recognised stays so
-            values["converter"] = forms.pop()
+        with naming(out):
             part.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
-        os.replace(part, out)
+            forms, said = _first_records(load_source(part))
+            if values["converter"] == "auto" and len(forms) == 1:  # what was recognised stays so
+                values["converter"] = forms.pop()
+                part.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+            os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)
         if made and not any(out.parent.iterdir()):
@@ -207,6 +209,7 @@ def _first_records(source: Any) -> tuple[set[str], str]:
 def card(argv: list[str]) -> int:
     """Write the dataset card of a source, a mix or the manifest of a built mix."""
     from data_gen.cards import card as make
+    from data_gen.outputs import write_text
 
     parser = arguments("card", card.__doc__, "--force")
     parser.add_argument("id", metavar="ID_OR_MIX", help="a source, a mix's name or YAML, or <out>.manifest.json")
@@ -219,9 +222,7 @@ def card(argv: list[str]) -> int:
     out = Path(args.out)
     if out.exists() and not args.force:
         raise DataError(f"{out} exists already; choose another name or add --force to replace it")
-    part = out.with_name(out.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, out)
+    write_text(out, text)
     print(f"wrote {out}")
     return 0
 

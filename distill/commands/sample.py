@@ -102,7 +102,7 @@ def _parser() -> Arguments:
     add("--where", action="append", default=[], metavar='"F OP V"', help="keep rows such as star>=3; may be repeated")
     add("--convert", action="store_true", help="write Records where rows of JSON lines would be copied as they are")
     add("--columns", metavar="A=B,...", help="which column is the instruction, input, output, system")
-    add("--heldout", type=float, default=0.0, metavar="SHARE", help="share of the drawn rows to hold out")
+    add("--heldout", type=float, default=0.0, metavar="SHARE", help="share of the questions whose rows are held out")
     add("--heldout-out", metavar="JSONL", help="where they go")
     add("--mix", metavar="NAME_OR_YAML", help="build a mix: mini_luotuo, panda_coig, demo or a recipe of yours")
     add("--data-dir", metavar="DIR", help="where raw files lie: DIR/<source>/<file> (./data, then $MINITUO_DATA)")
@@ -133,7 +133,8 @@ def _sample(args: Any) -> int:
 
     said = {name: value for name, value in _said(args).items() if name not in {"out", "force", "config", "manifest"}}
     options = {"columns": parse_columns(args.columns), "data_dir": args.data_dir, "force": args.force}
-    manifest = SampleManifest(args.inputs, Path(args.out), said, **options) if args.manifest else None
+    heldout = Path(args.heldout_out) if args.heldout_out else None
+    manifest = SampleManifest(args.inputs, Path(args.out), said, heldout=heldout, **options) if args.manifest else None
     summary = sample_rows(
         args.inputs,
         args.out,
@@ -148,13 +149,14 @@ def _sample(args: Any) -> int:
         on_error=args.on_error,
         by=args.by,
         shares=args.shares,
+        beside=manifest.write if manifest else None,
         **options,
         **_budget(args),
         **_engine(args),
     )
     _tell(args, summary)
     if manifest:
-        print(f"manifest: {manifest.write(summary, Path(args.heldout_out) if args.heldout_out else None)}")
+        print(f"manifest: {manifest.path}")
     return 0
 
 
