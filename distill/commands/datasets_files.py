@@ -14,6 +14,9 @@ from distill.commands.dataset_options import arguments
 from distill.commands.sample import parse_columns
 from distill.commands.tables import print_json, print_stats
 
+ABOUT = 0.1
+"""How far a file's rows may be from the number that a source knows only about, as a share of it"""
+
 
 def check(argv: list[str]) -> int:
     """Check a source's files: there, the right bytes, the right number of rows, every row converts."""
@@ -72,9 +75,16 @@ def _check_file(source: Any, data_dir: str | None, bar: Any) -> tuple[str, str, 
         faults.append(f"{bad:,} unreadable rows, {file.unreadable} are known; the first: {first}")
     if file.rows is not None and rows != file.rows:
         faults.append(f"{rows:,} rows, expected {file.rows:,}")
+    elif file.rows is None and file.rows_about and abs(rows - file.rows_about) > ABOUT * file.rows_about:
+        faults.append(f"{rows:,} rows, expected about {file.rows_about:,}: {_off(rows, file.rows_about)}")
     sure = "sha256 as known" if file.sha256 else "git blob as known" if file.git_blob else f"sha256 {digest}"
-    about = f" (about {file.rows_about:,} expected)" if file.rows_about else ""
+    about = f" (about {file.rows_about:,} expected)" if file.rows_about and not faults else ""
     return place, f"{rows:,} rows{about}, {sure}", faults
+
+
+def _off(rows: int, about: int) -> str:
+    lacking = "is this a part of it, or a torn download?" if rows < about else "is this a later or another file?"
+    return f"more than a tenth {'fewer' if rows < about else 'more'}; {lacking}"
 
 
 def fetch(argv: list[str]) -> int:
