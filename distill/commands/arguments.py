@@ -46,14 +46,61 @@ class Arguments(argparse.ArgumentParser):
         return self.parse_args(list(argv))
 
     def _set_defaults_from(self, path: Path) -> None:
-        values = load_yaml(path)
-        actions = {action.dest: action for action in self._actions}
+        values, names, said = load_yaml(path), self._names(), dict[str, str]()
         for key, value in values.items():
-            name = key.replace("-", "_")
-            if name not in actions:
-                raise DataError(f"{path}: unknown key {key!r}{nearest(name, actions)}")
-            actions[name].required = False
-            self.set_defaults(**{name: value})
+            name = str(key).replace("-", "_")
+            if name not in names:
+                raise DataError(f"{path}: unknown key {key!r}{nearest(name, names)}")
+            action = names[name]
+            if other := said.get(action.dest):
+                raise DataError(f"{path}: {other!r} and {key!r} are one option; leave one out")
+            said[action.dest] = str(key)
+            if value is None:  # nothing stands there: as if it were not said
+                continue
+            if wanted := _misfit(action, value):
+                raise DataError(f"{path}: {key} must be {wanted}, not {value!r}{_near(value, action)}")
+            if isinstance(action, argparse.BooleanOptionalAction) and name.startswith("no_"):
+                value = not value
+            action.required = False
+            self.set_defaults(**{action.dest: value})
+
+    def _names(self) -> dict[str, argparse.Action]:
+        """What a recipe may call each option: as on the command line, or as it is called in here."""
+        names: dict[str, argparse.Action] = {}
+        for action in self._actions:
+            if action.dest not in {"help", "config"}:
+                called = [option[2:] for option in action.option_strings if option.startswith("--")]
+                names |= {name.replace("-", "_"): action for name in (*called, action.dest)}
+        return names
+
+
+def _misfit(action: argparse.Action, value: Any) -> str:
+    """What the option takes instead of this value; "" when it may be right. argparse reads texts, and nothing else."""
+    several = action.nargs in {"+", "*"} or type(action).__name__ == "_AppendAction"
+    if several and isinstance(value, list):
+        wrong = (wanted for each in value if (wanted := _misfit_of_one(action, each, read=False)))
+        return next((f"a list, each {wanted}" for wanted in wrong), "")
+    return _misfit_of_one(action, value)
+
+
+def _misfit_of_one(action: argparse.Action, value: Any, read: bool = True) -> str:
+    """The same of one value; texts in a list are not `read` as numbers."""
+    yes_or_no = isinstance(value, bool)
+    if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
+        return "" if yes_or_no else "true or false"
+    if action.choices is not None:
+        return "" if value in list(action.choices) else f"one of {', '.join(map(str, action.choices))}"
+    if action.type in {int, float} and not (read and isinstance(value, str)):
+        fits = not yes_or_no and isinstance(value, int if action.type is int else int | float)
+        return "" if fits else "a whole number" if action.type is int else "a number"
+    if action.type is None and isinstance(value, int | float):
+        return "a text, in quotes where it looks like a number or a yes"
+    return ""
+
+
+def _near(value: Any, action: argparse.Action) -> str:
+    close = nearest(value, map(str, action.choices)) if isinstance(value, str) and action.choices else ""
+    return close if "did you mean" in close else ""
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
