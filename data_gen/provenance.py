@@ -80,17 +80,42 @@ def overlap_lines(found: dict[str, Any]) -> list[str]:
 def licence_notice(path: Path) -> str:
     """What must be said before somebody trains on a file: the non-commercial parts of its mix; "" when there are none.
 
-    Read from the manifest beside the file; nothing is known of a file without one.
+    Nothing is known of a file that no manifest names.
     """
-    manifest = path.with_name(path.stem + ".manifest.json")
     try:
-        found = orjson.loads(manifest.read_bytes())
-        parts = [*found["licence"]["noncommercial"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        parts = [*(manifest_naming(path) or {})["licence"]["noncommercial"]]
+    except (KeyError, TypeError):
         return ""
     if not parts:
         return ""
     return f"{path.name}: non-commercial use only, and so is what is trained on it, because of {', '.join(parts)}"
+
+
+def manifest_naming(path: Path) -> dict[str, Any] | None:
+    """The manifest beside a file, or the one of its folder that names it as an output, held-out file or part of a mix.
+
+    Of a manifest of parts the one that is in the file, with what its licence alone amounts to.
+    """
+    beside = path.with_name(path.stem + ".manifest.json")
+    for manifest in [beside, *sorted(path.parent.glob("*.manifest.json"))]:
+        try:
+            found = orjson.loads(manifest.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if not isinstance(found, dict):
+            continue
+        if manifest == beside or any(_named(found.get(key), "file", path) for key in ("output", "heldout")):
+            return found
+        sources = found.get("sources")
+        for part in sources if isinstance(sources, list) else []:
+            if _named(part, "part", path):
+                closed = isinstance(part.get("licence"), dict) and part["licence"].get("noncommercial")
+                return found | {"sources": [part], "licence": {"noncommercial": [part.get("id")] if closed else []}}
+    return None
+
+
+def _named(said: Any, key: str, path: Path) -> bool:
+    return isinstance(said, dict) and said.get(key) == path.name
 
 
 def versions() -> dict[str, str]:

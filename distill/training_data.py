@@ -1,12 +1,12 @@
 """What a run was trained on: the manifest that its folder and the exported model carry.
 
 A single file with a mix's manifest beside it keeps that manifest, byte for byte. Otherwise the rows themselves say
-which sources they come of; licences are those of the files' manifests, else of the registry, else what the rows say.
+which sources they come of; licences are those of the manifests that name the files, else of the registry, else what the
+rows say.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from data_gen.licences import terms_of
-from data_gen.provenance import file_digest
+from data_gen.provenance import file_digest, manifest_naming
 from data_gen.records import DataError, Record
 from data_gen.registry import load_registry
 
@@ -25,10 +25,9 @@ UNCLEAR = {"spdx": "LicenseRef-unclear", "note": "", "noncommercial": False}
 
 def manifest_of(files: Sequence[str], records: Sequence[Record]) -> bytes:
     """The manifest of a run that is trained on these files, whose rows are `records`."""
-    beside = {file: Path(file).with_suffix(".manifest.json") for file in files}
-    if len(files) == 1 and beside[files[0]].is_file():
-        return beside[files[0]].read_bytes()
-    licences = _licences(path for path in beside.values() if path.is_file())
+    if len(files) == 1 and (beside := Path(files[0]).with_suffix(".manifest.json")).is_file():
+        return beside.read_bytes()
+    licences = _licences(manifest_naming(Path(file)) for file in files)
     taken = Counter(_origin(record) for record in records)
     said = {_origin(record): record.meta["licence"] for record in records if record.meta.get("licence")}
     sources = [
@@ -52,20 +51,18 @@ def _origin(record: Record) -> str:
     return " by ".join(made) or "unknown"
 
 
-def _licences(manifests: Iterable[Path]) -> dict[str, Any]:
+def _licences(manifests: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
     """Source -> licence, as the registry and then the files' own manifests say it."""
     try:
         found: dict[str, Any] = {name: asdict(source.licence) for name, source in load_registry().items()}
     except DataError:  # a wrong file in ./sources is no reason not to train
         found = {}
-    for path in manifests:
-        try:
-            sources = json.loads(path.read_bytes()).get("sources")
-        except (ValueError, AttributeError):
-            continue
+    for manifest in manifests:
+        sources = (manifest or {}).get("sources")
         for source in sources if isinstance(sources, list) else []:
             if isinstance(source, dict) and source.get("licence"):
-                found[str(source.get("id"))] = source["licence"]
+                name = str(source.get("id"))  # of a path, ./a.jsonl, the rows say a.jsonl
+                found |= {name: source["licence"], Path(name).name: source["licence"]}
     return found
 
 

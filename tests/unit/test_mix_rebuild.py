@@ -136,7 +136,7 @@ def test_reports_and_held_out_rows_of_kept_parts_stay(monkeypatch: pytest.Monkey
 
 def test_parts_get_files_of_their_own() -> None:
     build_mix(recipe(), "out.jsonl", parts="parts")
-    assert sorted(os.listdir("parts")) == ["a.json", "b.jsonl", "c.json"]
+    assert sorted(os.listdir("parts")) == ["a.json", "b.jsonl", "c.json", "out.parts.manifest.json"]
     rows = [json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
     first = json.loads(Path("parts/a.json").read_text(encoding="utf-8"))
     assert first == [{name: row[name] for name in ("instruction", "input", "output")} for row in rows[:20]]
@@ -144,7 +144,7 @@ def test_parts_get_files_of_their_own() -> None:
     with pytest.raises(DataError, match=r"parts/a.json exists already"):
         build_mix("mix.yaml", "out.jsonl", parts="parts")
     assert not build_mix("mix.yaml", "out.jsonl", parts="more")["built"]
-    assert sorted(os.listdir("more")) == ["a.json", "b.jsonl", "c.json"]
+    assert sorted(os.listdir("more")) == ["a.json", "b.jsonl", "c.json", "out.parts.manifest.json"]
 
 
 def test_an_input_that_is_broken_leaves_the_last_build() -> None:

@@ -1,0 +1,100 @@
+"""What is said before training on a file of a mix: the mix itself, what it holds out, its parts, wherever these lie."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data_gen.mixes import build_mix
+from data_gen.provenance import licence_notice, manifest_naming
+from data_gen.records import Record, read_records, write_records
+from distill.cli import main
+from distill.training_data import manifest_of
+
+PARTS = {"closed.jsonl": "cc-by-nc-4.0", "free.jsonl": "MIT"}
+
+
+@pytest.fixture(autouse=True)
+def mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """out.jsonl and out.heldout.jsonl of two sources, and a recipe of both."""
+    monkeypatch.chdir(tmp_path)
+    sources: dict[str, Any] = {}
+    for name, licence in PARTS.items():
+        write_records(name, [Record(f"{name}的第{n}个问题", output="回答") for n in range(40)])
+        sources[f"./{name}"] = {"rows": "all", "licence": licence}
+    sources["./free.jsonl"]["file"] = "free.json"
+    Path("mix.yaml").write_text(yaml.safe_dump({"name": "m", "sources": sources, "heldout": 0.2}), encoding="utf-8")
+
+
+def notices(*paths: str) -> list[bool]:
+    """Of which files something is said, and that it names file and part."""
+    said = [licence_notice(Path(path)) for path in paths]
+    for path, text in zip(paths, said, strict=True):
+        assert text in ("", f"{Path(path).name}: non-commercial use only, and so is what is trained on it, because of "
+                        "./closed.jsonl")  # fmt: skip
+    return [bool(text) for text in said]
+
+
+@pytest.mark.parametrize("folder", ["parts", "."])
+def test_files_of_a_mix_are_known(folder: str) -> None:
+    Path("raw").mkdir()
+    for name in PARTS:  # the inputs lie elsewhere, so that parts may have their names
+        Path(name).rename(f"raw/{name}")
+    text = Path("mix.yaml").read_text(encoding="utf-8")
+    Path("mix.yaml").write_text(text.replace("./closed", "./raw/closed").replace("./free", "./raw/free"))
+    build_mix("mix.yaml", "out.jsonl", parts=folder)
+    closed, free = f"{folder}/closed.jsonl", f"{folder}/free.json"
+    assert Path(closed).is_file()
+    assert Path(free).is_file()
+    said = [licence_notice(Path(path)) for path in ("out.jsonl", "out.heldout.jsonl", closed)]
+    assert [text.split(":")[0] for text in said] == ["out.jsonl", "out.heldout.jsonl", "closed.jsonl"]
+    assert all(text.endswith("because of ./raw/closed.jsonl") for text in said)
+    assert licence_notice(Path(free)) == ""
+    assert licence_notice(Path("raw/closed.jsonl")) == ""  # nobody names it
+
+
+def test_parts_that_are_written_later_and_again() -> None:
+    build_mix("mix.yaml", "out.jsonl")
+    assert notices("out.heldout.jsonl", "more/closed.jsonl") == [True, False]
+    assert not build_mix("mix.yaml", "out.jsonl", parts="more")["built"]
+    assert notices("more/closed.jsonl", "more/free.json") == [True, False]
+    found = json.loads(Path("more/out.parts.manifest.json").read_bytes())
+    rows = len(list(read_records("more/closed.jsonl")))
+    assert {part["part"]: part["taken"] for part in found["sources"]}["closed.jsonl"] == rows
+    assert found["mix"]["sha256"] == json.loads(Path("out.manifest.json").read_bytes())["output"]["sha256"]
+
+
+def test_held_out_rows_of_a_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sources").mkdir()
+    values = {"id": "mine", "title": "Mine", "files": [{"path": "closed.jsonl"}], "licence": {"spdx": "CC BY NC 4.0"}}
+    Path("sources/mine.yaml").write_text(yaml.safe_dump(values))
+    options = ["--heldout", "0.3", "--heldout-out", "valid.jsonl", "--manifest"]
+    assert main(["sample", "mine", "--rows", "20", *options, "-o", "train.jsonl"]) == 0
+    assert "non-commercial use only, because of mine" in capsys.readouterr().out
+    for name in ("train.jsonl", "valid.jsonl"):
+        assert licence_notice(Path(name)).endswith("because of mine")
+    assert licence_notice(Path("closed.jsonl")) == ""
+
+
+def test_what_names_nothing() -> None:
+    """Damaged and foreign files beside are no reason not to train."""
+    build_mix("mix.yaml", "out.jsonl")
+    texts = ("{torn", "[]", '{"output": "out.heldout.jsonl", "heldout": 3, "sources": [1, {"part": 2}]}', "{}")
+    for n, text in enumerate(texts):
+        Path(f"a{n}.manifest.json").write_text(text)
+    assert notices("out.heldout.jsonl", "other.jsonl", "a1.jsonl", "none/none.jsonl") == [True, False, False, False]
+    assert manifest_naming(Path("other.jsonl")) is None
+
+
+def test_a_run_knows_the_licence_of_a_part() -> None:
+    """Its rows say where they come from, and the manifest of the parts under which licence that stands."""
+    build_mix("mix.yaml", "out.jsonl", parts="parts")
+    for path in ("parts/closed.jsonl", "out.heldout.jsonl"):
+        found = json.loads(manifest_of([path], list(read_records(path))))
+        licences = {source["id"]: source["licence"]["noncommercial"] for source in found["sources"]}
+        assert licences["closed.jsonl"] is True
+        assert not any(licences[name] for name in licences if name != "closed.jsonl")
