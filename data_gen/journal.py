@@ -227,15 +227,19 @@ def compact(path: str | Path) -> tuple[int, int]:
             raise DataError(f"{path} is in use by a run; wait for its end") from None
         for start, _, key in _whole_rows(file):
             where.put(key, start)
-        with part.open("wb") as kept:
-            for start, line, key in _whole_rows(file):
-                if where.get(key) == start:
-                    kept.write(line)
-            kept.flush()
-            os.fsync(kept.fileno())
-        file.seek(0)
-        lines = sum(1 for _ in file)
-        os.replace(part, path)
+        try:
+            with part.open("wb") as kept:
+                for start, line, key in _whole_rows(file):
+                    if where.get(key) == start:
+                        kept.write(line)
+                kept.flush()
+                os.fsync(kept.fileno())
+            file.seek(0)
+            lines = sum(1 for _ in file)
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
     return len(where), lines - len(where)
 
 

@@ -7,9 +7,10 @@ journal is read again and nothing is paid; with another recipe an output is refu
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,9 @@ import orjson
 
 from data_gen.journal import Journal
 from data_gen.records import DataError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""A disk without room has a sentence of its own"""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,10 @@ class Output:
         self.report = Report()
         """What the last run with this recipe and these filters said of itself; incomplete when there was none"""
         self._stamp: dict[str, Any] = {}
+        self.finished = False
+        """The files have their names"""
+        self._folders: list[Path] = []
+        """Those that were made for it, the innermost first"""
 
     @contextmanager
     def open(
@@ -70,50 +78,116 @@ class Output:
         """Lock the output, check its recipe, give its journal. `force`: the old journal becomes `.journal.old`.
 
         Other filters, and other rows in the files that are read (`inputs`), are no other recipe: what they share
-        with the run before is in the journal.
+        with the run before is in the journal. A run that is stopped before its first answer leaves nothing behind.
         """
         self._prepare_folder()
-        if not self.journal_path.exists():  # a refusal leaves nothing behind
+        if not os.path.exists(self.journal_path):  # a refusal leaves nothing behind
             self._check(self._read_stamp(), recipe, force)
-        with Journal(self.journal_path) as journal:
-            if force:
-                journal.start_again()
-                self.path.unlink(missing_ok=True)
-                self.stamp_path.unlink(missing_ok=True)
-            stamp = self._read_stamp()
-            if len(journal) or self.path.exists():  # where nothing was answered, another recipe loses nothing
-                self._check(stamp, recipe, force)
-            same = (stamp.get("filters"), stamp.get("inputs", {})) == (filters, inputs)
-            if same and self.path.exists() and stamp.get("report"):
-                self.report = Report(**stamp["report"])
-            self._stamp = {"recipe": recipe, "filters": filters, "inputs": inputs, "report": asdict(self.report)}
-            self._write_stamp()
-            yield journal
+        with self._telling():
+            opened = Journal(self.journal_path)
+        with opened as journal:
+            if not self.journal_path.exists():  # a run that was stopped took it away while it was being opened
+                raise DataError(f"{self.journal_path} was in use by another run until now; try again")
+            try:
+                if force:
+                    journal.start_again()
+                    self.path.unlink(missing_ok=True)
+                    self.stamp_path.unlink(missing_ok=True)
+                stamp = self._read_stamp()
+                if len(journal) or self.path.exists():  # where nothing was answered, another recipe loses nothing
+                    self._check(stamp, recipe, force)
+                same = (stamp.get("filters"), stamp.get("inputs", {})) == (filters, inputs)
+                if same and self.path.exists() and stamp.get("report"):
+                    self.report = Report(**stamp["report"])
+                self._stamp = {"recipe": recipe, "filters": filters, "inputs": inputs, "report": asdict(self.report)}
+                self._write_stamp()
+                yield journal
+            finally:
+                if not (len(journal) or self.finished):
+                    self._clear_away()
 
     @contextmanager
     def writers(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """Files for kept and rejected rows, under their temporary names."""
-        with open(_part(self.path), "wb") as kept, open(_part(self.rejected_path), "wb") as rejected:
+        with ExitStack() as files:
+            with self._telling():
+                kept, rejected = (
+                    files.enter_context(open(_part(path), "wb")) for path in (self.path, self.rejected_path)
+                )
             yield kept, rejected
 
     def finish(self, report: Report) -> None:
         """Give the files their names, then say so in the stamp."""
-        for path in (self.rejected_path, self.path):
-            with open(_part(path), "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(_part(path), path)
+        with self._telling():
+            for path in (self.rejected_path, self.path):
+                with open(_part(path), "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(_part(path), path)
         self._stamp["report"] = asdict(report)
         self._write_stamp()
+        self.finished = True
+
+    def told(self, report: Report, answers: int) -> str:
+        """How far a run came that was stopped, and what can be done with that; the next run writes `.part` anew."""
+        rejected = f"; rejected: {reasons(report)} (in {_part(self.rejected_path)})" if report.rejected else ""
+        return (
+            f"so far: {report.accepted} rows in {_part(self.path)}{rejected}; {report.cost} in all runs\n"
+            f"the same command with --reparse makes {self.path} of all {answers} answers, and asks nothing"
+        )
+
+    def _clear_away(self) -> None:
+        """Nothing was answered: what was begun goes, what was there before stays."""
+        begun = [_part(self.path), _part(self.rejected_path), self.journal_path]
+        for path in begun if self.path.exists() else [*begun, self.stamp_path, self.novelty_path]:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else has put something there
+            for folder in self._folders:
+                folder.rmdir()
 
     def _prepare_folder(self) -> None:
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise DataError(f"{self.path} is a folder; name a file, such as {self.path / 'out.jsonl'}")
+        self._folders = [folder for folder in self.path.parents if not os.path.exists(folder)]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise DataError(f"cannot write {self.path}: {self.path.parent} is no folder") from None
         except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error.strerror}") from None
+            raise self._cannot(error) from None
+        named = (self.path, self.journal_path, self.rejected_path, self.stamp_path, self.novelty_path)
+        for path in (each for name in named for each in (name, _part(name))):
+            with self._telling(), suppress(FileNotFoundError):
+                os.stat(path)  # says so where the name is too long
+            if os.path.isdir(path):
+                raise DataError(
+                    f"cannot write {self.path}: {path}, which belongs to it, is a folder; move that away, or give "
+                    "another output"
+                )
+            if os.path.exists(path) and not os.access(path, os.W_OK):
+                raise self._cannot(PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)))
+        for folder in {self.path.parent, self.journal_path.parent}:
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise self._cannot(PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder)))
+
+    def _cannot(self, error: OSError) -> DataError:
+        """The sentence when one of the files cannot be written."""
+        where = str(error.filename or self.path)
+        told = {
+            errno.EACCES: f"no permission to write {'in ' if os.path.isdir(where) else ''}{where}",
+            errno.ENOENT: f"no file can be made in {os.path.dirname(os.path.abspath(where))}",
+        }
+        why = told.get(error.errno or 0, f"{error.strerror} ({where})")
+        return DataError(f"cannot write {self.path}: {why}; give another output with -o, or mend that")
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """An error of the system names the output, not only the file beside it that could not be written."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise self._cannot(error) from None
 
     def _read_stamp(self) -> dict[str, Any]:
         if not self.stamp_path.exists():
@@ -145,8 +219,14 @@ class Output:
 
     def _write_stamp(self) -> None:
         part = _part(self.stamp_path)
-        part.write_bytes(orjson.dumps(self._stamp, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        os.replace(part, self.stamp_path)
+        with self._telling():
+            part.write_bytes(orjson.dumps(self._stamp, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            os.replace(part, self.stamp_path)
+
+
+def reasons(report: Report) -> str:
+    """Why rows were turned down, and how many each."""
+    return ", ".join(f"{reason} {count}" for reason, count in report.rejected.items())
 
 
 def _part(path: Path) -> Path:

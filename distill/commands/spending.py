@@ -79,7 +79,7 @@ def prepare_batches(args: argparse.Namespace, teacher: Any) -> None:
     state = Path(f"{args.output}.batches")
     if hasattr(teacher, "keep_state"):
         teacher.keep_state(state)
-    elif state.exists() and not getattr(args, "reparse", False):
+    elif os.path.isfile(state) and not getattr(args, "reparse", False):
         raise DataError(
             f"a batch is under way for {args.output}; add --batch to fetch its answers, or remove {state} to pay for "
             "them once more"
@@ -93,5 +93,8 @@ def compact_journal(output: str) -> str:
     journal = Path(f"{output}.journal")
     if not os.path.isfile(journal):
         raise DataError(f"{output} has no journal {journal}")
-    kept, dropped = compact(journal)
+    try:
+        kept, dropped = compact(journal)
+    except PermissionError as error:
+        raise DataError(f"cannot tidy the journal of {output}: no permission to write {error.filename}") from None
     return f"{journal}: {kept:,} answers kept, {dropped:,} lines dropped"
