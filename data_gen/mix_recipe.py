@@ -184,14 +184,24 @@ def sources_of(mix: Mix) -> dict[str, Source]:
 def _refuse_closed(mix: Mix, sources: dict[str, Source]) -> None:
     """DataError names the first part that forbids commercial use, or of whose licence nobody knows whether it does."""
     found = effective_licence(sources)
-    vouch = "or, if its terms allow it, say 'noncommercial: false' under 'licence' in the source's YAML"
-    for key, what, way_out in (
-        ("noncommercial", "forbids commercial use", "or say 'licence: any'"),
-        ("unclear", "has unclear rights", vouch),
-        ("unrecognised", "is not known to allow it", vouch),
+    for key, what in (
+        ("noncommercial", "forbids commercial use"),
+        ("unclear", "has unclear rights"),
+        ("unrecognised", "is not known to allow it"),
     ):
         for name in found[key][:1]:
             spdx = sources[name].licence.spdx or "no licence"
+            way_out = "say 'licence: any'" if key == "noncommercial" else _way_out(name, sources[name])
             raise DataError(
-                f"mix {mix.name!r} is for commercial use, and {name} {what} ({spdx}); leave it out, {way_out}"
+                f"mix {mix.name!r} is for commercial use, and {name} {what} ({spdx}); leave it out, or {way_out}"
             )
+
+
+def _way_out(name: str, source: Source) -> str:
+    """How to say that terms of which a licence's name tells nothing were read, and allow commercial use."""
+    if source.yaml:
+        return "if its terms allow it, say 'noncommercial: false' under 'licence' in the source's YAML"
+    return (
+        f"name its licence, '{name}: {{rows: .., licence: MIT}}', or, where that has no name, make it a source "
+        "('distill datasets add') and say 'noncommercial: false' under 'licence' in its YAML"
+    )

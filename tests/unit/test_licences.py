@@ -150,6 +150,10 @@ def test_the_licence_that_a_recipe_states_is_read_the_same_way() -> None:
     with pytest.raises(DataError, match=r"./a.jsonl forbids commercial use \(cc by nc 4.0\)"):
         build({"rows": "all", "licence": "cc by nc 4.0"}, "./a.jsonl")
     assert build({"rows": "all", "licence": "apache 2.0"}, "./a.jsonl")["rows"] == 1
+    with pytest.raises(
+        DataError, match=r"./a.jsonl is not known to allow it \(ours\); .*, or name its licence, './a.jsonl: "
+    ):
+        build({"rows": "all", "licence": "ours"}, "./a.jsonl")
 
 
 def test_ls_manifests_and_cards_know_the_spellings_of_the_hub(capsys: pytest.CaptureFixture[str]) -> None:
