@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
-from pathlib import Path
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 
 from data_gen.records import DataError
-from data_gen.registry import get_source
+from data_gen.registry import get_source, locate
 from data_gen.source_yaml import Source, SourceFile
+
+
+def open_inputs(
+    names: Sequence[str], columns: Mapping[str, str] | None = None, data_dir: str | Path | None = None
+) -> list[Source]:
+    """The sources of several inputs, each of an id of its own. DataError when two share a file."""
+    sources = [open_input(name, columns) for name in names]
+    seen: dict[object, int] = {}
+    for n, source in enumerate(sources if len(sources) > 1 else []):
+        for what, file in _identities(source, data_dir):
+            first = seen.setdefault(what, n)
+            if first != n:
+                if names[first] == names[n]:
+                    raise DataError(f"{names[n]} is given twice, and so would its rows be written; name it once")
+                both = f"{names[first]} and {names[n]} both hold {file}"
+                raise DataError(f"{both}, whose rows would be written twice; name one of them")
+    tell_apart(zip(names, sources, strict=True))
+    return sources
+
+
+def _identities(source: Source, data_dir: str | Path | None) -> Iterator[tuple[object, str]]:
+    """What each of a source's files is, under whatever name it is given, and that name."""
+    if source.generated:
+        yield source.id, source.id
+    for file in source.files:
+        path = locate(source, file, data_dir)
+        info = path.stat()
+        yield (info.st_dev, info.st_ino, file.archive and file.name, file.at), str(path)
+
+
+def tell_apart(given: Iterable[tuple[str, Source]]) -> None:
+    """Give sources that were made of paths and have one id the shortest tails of these that tell them apart.
+
+    Each source comes with its path as it was given; one without, and those of the registry, keep their ids.
+    """
+    given = list(given)
+    ids = [source.id for _, source in given]
+    for name in {name for name in ids if ids.count(name) > 1}:
+        paths = [(path, source) for path, source in given if source.id == name and path and not source.yaml]
+        taken = {source.id for path, source in given if all(source is not one for _, one in paths)}
+        parts = [PurePath(os.path.normpath(path)).parts for path, _ in paths]
+        deepest = max(map(len, parts), default=0)
+        tails = ([str(PurePath(*one[-depth:])) for one in parts] for depth in range(1, deepest + 1))
+        whole = [path for path, _ in paths]
+        found = next((some for some in tails if len({*some} - taken) == len(some)), whole)
+        for (_, source), tail in zip(paths, found, strict=True):
+            source.id = tail
 
 
 def open_input(name: str, columns: Mapping[str, str] | None = None) -> Source:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.cleaning import check_filters
-from data_gen.inputs import open_input
+from data_gen.inputs import open_input, tell_apart
 from data_gen.provenance import effective_licence
 from data_gen.records import DataError
 from data_gen.registry import get_source
@@ -111,7 +111,6 @@ def load_mix(path_or_name: str | Path) -> Mix:
     if path.parent == SHIPPED and not path.is_file():
         raise DataError(f"no mix {name!r}{nearest(name, mix_names())}; a recipe of yours is named by its path, x.yaml")
     values = read_yaml(path)
-    _refuse_repeated(path)
     sources = values.get("sources")
     if not isinstance(sources, dict) or not sources:
         raise DataError(f"{path}: 'sources' must say 'source: rows' for one source at least")
@@ -120,22 +119,6 @@ def load_mix(path_or_name: str | Path) -> Mix:
     _check(mix, str(path))
     mix.wanted()
     return mix
-
-
-def _refuse_repeated(path: Path) -> None:
-    """DataError when a key stands there twice: YAML would silently take the last one."""
-    import yaml
-
-    nodes = [yaml.compose(path.read_text(encoding="utf-8"))]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, yaml.MappingNode):
-            names = [key.value for key, _ in node.value]
-            for n, name in enumerate(names):
-                if name in names[:n]:
-                    line = node.value[n][0].start_mark.line + 1
-                    raise DataError(f"{path}, line {line}: {name!r} stands there twice")
-            nodes += [value for _, value in node.value]
 
 
 def _check(mix: Mix, where: str) -> None:
@@ -173,6 +156,9 @@ def sources_of(mix: Mix) -> dict[str, Source]:
         name: get_source(name, part.columns or None, part.path) if part.path else open_input(name, part.columns or None)
         for name, part in mix.sources.items()
     }
+    # A name that is no path, given to a file, is that of its records as it stands.
+    places = {name: part.path if "/" in name else "" for name, part in mix.sources.items() if part.path}
+    tell_apart((places.get(name, name), source) for name, source in sources.items())
     for name, part in mix.sources.items():
         if part.licence:
             sources[name].licence = Licence(part.licence, "as the mix's recipe says")

@@ -38,11 +38,11 @@ from data_gen.mix_manifest import (
 from data_gen.mix_parts import Memory, Part, holds_out, take
 from data_gen.mix_recipe import Mix, load_mix, sources_of
 from data_gen.outputs import Together, check_output
-from data_gen.part_files import write_parts
+from data_gen.part_files import part_paths, write_parts
 from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
 from data_gen.records import DataError
-from data_gen.registry import GENERATED_ROWS, locate
+from data_gen.registry import GENERATED_ROWS, locate, tell_replaced
 from data_gen.rows import Tally
 from data_gen.source_yaml import Source, SourceFile
 
@@ -68,6 +68,9 @@ def build_mix(
     mix, out = load_mix(path_or_name), Path(out)
     mix.seed = mix.seed if seed is None else seed
     sources = sources_of(mix)
+    tell_replaced(sources.values())
+    if parts is not None:
+        part_paths(mix, Path(parts))
     files = _locate_all(sources, data_dir)
     evaluation = [_file(path) for path in mix.decontaminate]
     key = recipe_key(mix, sources, on_error)

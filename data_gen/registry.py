@@ -12,6 +12,7 @@ of the archive they come in, too; a missing file's error says what to fetch and 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain, count, islice
@@ -56,6 +57,14 @@ def load_registry() -> dict[str, Source]:
             mine[source.id] = source
         found |= mine
     return found
+
+
+def tell_replaced(sources: Iterable[Source]) -> None:
+    """Say on stderr which of these are the user's in place of one that ships: form and licence may be others."""
+    for source in sources:
+        yours = source.yaml and Path(source.yaml).parent != SHIPPED
+        if yours and (SHIPPED / f"{source.id}.yaml").is_file():
+            print(f"note: {source.id!r} is what {source.yaml} says, not the source that ships", file=sys.stderr)
 
 
 def inside(source: Source, known: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from data_gen.inputs import open_input
+from data_gen.inputs import open_inputs
 from data_gen.mix_manifest import Inputs, inputs_of, manifest_path, output_of
 from data_gen.outputs import Together, check_output
 from data_gen.provenance import effective_licence, overlaps, versions
@@ -39,7 +39,7 @@ class SampleManifest:
         self.out, self.options, self.heldout = out, dict(options), heldout
         self.path = manifest_path(out)
         check_output(self.path, force)
-        sources = [open_input(name, columns) for name in inputs]
+        sources = open_inputs(inputs, columns, data_dir)
         files = {
             str(n): [(file, locate(source, file, data_dir)) for file in source.files]
             for n, source in enumerate(sources)

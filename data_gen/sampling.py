@@ -19,14 +19,14 @@ from typing import Any
 
 from data_gen.choice import Wanted, check_where, choose
 from data_gen.heldout import is_heldout
-from data_gen.inputs import open_input
+from data_gen.inputs import open_inputs
 from data_gen.line_index import NoIndex
 from data_gen.outputs import Together, Write, check_output
 from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
 from data_gen.ranks import Order
 from data_gen.records import DataError
-from data_gen.registry import GENERATED_ROWS
+from data_gen.registry import GENERATED_ROWS, tell_replaced
 from data_gen.rows import Tally
 from data_gen.shards import Measure, Seen
 from data_gen.source_yaml import Source
@@ -96,12 +96,14 @@ def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summa
     outs = [Path(out), *([Path(o.heldout_out)] if o.heldout_out else [])]
     _check_options(inputs, outs, o)
     parse_all(o.where)  # a wrong filter is found before any file is opened
+    sources = open_inputs(inputs, o.columns, o.data_dir)
+    tell_replaced(sources)
     with Progress("sample", unit="rows read") as bar:
         try:
-            return _sample(inputs, outs, o, bar)
+            return _sample(sources, outs, o, bar)
         except NoIndex:  # something is odd in a file: row by row it is told what, and where
             o.index = False
-            return _sample(inputs, outs, o, bar)
+            return _sample(sources, outs, o, bar)
 
 
 def _check_options(inputs: Sequence[str], outs: Sequence[Path], o: Options) -> None:
@@ -143,8 +145,7 @@ class _Drawn:
         return None if self.first is None or self.first.raw is None else self.first.convert
 
 
-def _sample(inputs: Sequence[str], outs: Sequence[Path], o: Options, bar: Progress) -> Summary:
-    sources = [open_input(name, o.columns) for name in inputs]
+def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Progress) -> Summary:
     if o.weights:
         parts: list[int | None] = [*apportion(o.rows or 0, o.weights)]
     else:

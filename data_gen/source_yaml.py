@@ -150,13 +150,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(no_file(path))
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _refuse_repeated(path, node)
+        values = loader.construct_document(node) if node is not None else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path} must hold 'key: value' lines, found {type(values).__name__}")
     return values
+
+
+def _refuse_repeated(path: Path, root: Any) -> None:
+    """DataError when a key stands there twice: YAML would silently take the last one."""
+    nodes, seen = [root], set()
+    while nodes:
+        node = nodes.pop()
+        if not isinstance(getattr(node, "value", None), list) or id(node) in seen:
+            continue
+        seen.add(id(node))  # an alias may lead back to what it is inside of
+        if node.id == "sequence":
+            nodes += node.value
+            continue
+        names = set()
+        for key, value in node.value:
+            if str(key.value) in names:
+                raise DataError(f"{path}, line {key.start_mark.line + 1}: {key.value!r} stands there twice")
+            names.add(str(key.value))
+            nodes.append(value)
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

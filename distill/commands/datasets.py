@@ -134,6 +134,7 @@ def add(argv: list[str]) -> int:
     import yaml
 
     from data_gen.outputs import naming, part_of
+    from data_gen.registry import tell_replaced
     from data_gen.source_yaml import load_source
 
     parser = arguments("add", add.__doc__, "--columns", "--force")
@@ -181,6 +182,7 @@ def add(argv: list[str]) -> int:
         if made and not any(out.parent.iterdir()):
             out.parent.rmdir()
     print(f"wrote {out}; {said}")
+    tell_replaced([load_source(out)])
     return 0
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,7 +131,9 @@ def test_a_budget_of_tokens(
 def test_a_sample_may_have_a_manifest(folder: Path) -> None:
     """It says what a mix's says, so cards, and the notice before training, are made of it."""
     write_raw(folder / "data", "alpaca-zh", rows=30)
-    argv = ("alpaca-zh", "./in.jsonl", "./in.jsonl", "--rows", "30", "--seed", "7", "--manifest")
+    (folder / "b").mkdir()
+    shutil.copy(folder / "in.jsonl", folder / "b")
+    argv = ("alpaca-zh", "./in.jsonl", "./b/in.jsonl", "--rows", "30", "--seed", "7", "--manifest")
     said = run(folder, "sample", *argv, "--heldout", "0.2", "--heldout-out", "held.jsonl", "-o", "out.jsonl")
     assert "licence: non-commercial use only, because of alpaca-zh (parts: CC-BY-NC-4.0)" in said
     assert "manifest: out.manifest.json" in said
@@ -142,7 +145,7 @@ def test_a_sample_may_have_a_manifest(folder: Path) -> None:
     assert [(part["id"], part["taken"]) for part in manifest["sources"]] == [
         ("alpaca-zh", 10),
         ("in.jsonl", 10),
-        ("in.jsonl", 10),
+        ("b/in.jsonl", 10),
     ]
     for name in ("out.jsonl", "in.jsonl"):
         files = [manifest["output"], *(file for part in manifest["sources"] for file in part["files"])]
