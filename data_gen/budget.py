@@ -56,6 +56,8 @@ class Budget:
         for name, limit in (("--budget", money), ("--budget-tokens", tokens)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
                 raise DataError(f"{name} must be above 0, not {limit!r}")
+        if tokens is not None and not isinstance(tokens, int):
+            raise DataError(f"--budget-tokens must be a whole number, not {tokens!r}")
         self.price, self.money, self.tokens, self.factor = price, money, tokens, factor
         self.spent_money, self.spent_tokens = 0.0, 0
         self._promised: dict[str, tuple[float, int, int]] = {}
