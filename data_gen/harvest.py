@@ -38,6 +38,8 @@ class Slot:
     first_hash: str = ""
     said: str = ""
     parts: int = 0
+    asked_at: float = 0.0
+    """When its current request was handed to the teacher"""
 
 
 class Harvest:
@@ -53,6 +55,8 @@ class Harvest:
         self.barren = ""
         """The sentence when nothing passes the filters any more"""
         self._without_row = 0
+        self._reasons: Counter[str] = Counter()
+        """Why rows were turned down since the last one that passed"""
 
     def full(self) -> bool:
         """All rows that were wanted are there."""
@@ -71,12 +75,12 @@ class Harvest:
         report.requests += 1
         self._without_row += 1
         if not row["text"].strip():  # whatever the filters say
-            self.filters.rejected["empty"] += 1
+            self._turned_down("empty")
             _write(self.rejected, {"reason": "empty", "key": slot.request.key})
             return
         records = self.strategy.parse(slot.request, completion_of(row, slot.request.key))
         if not records:
-            self.filters.rejected["no task in the answer"] += 1
+            self._turned_down("no task in the answer")
             _write(self.rejected, {"reason": "no task in the answer", "key": slot.request.key, "text": row["text"]})
         for record in records:
             if self.full():
@@ -84,6 +88,7 @@ class Harvest:
             record.meta = {**self._provenance(slot, row), **record.meta}
             reason = self.filters.check(record)
             if reason:
+                self._reasons[reason] += 1
                 _write(self.rejected, {"reason": reason, **record.to_dict()})
             else:
                 # orjson is faster with the dataclass; other kinds of records have a form of their own
@@ -92,13 +97,18 @@ class Harvest:
                 name = record.meta["strategy"]
                 report.accepted_of[name] = report.accepted_of.get(name, 0) + 1
                 self._without_row = 0
+                self._reasons.clear()
         most = BARREN_ANSWERS if report.accepted else min(BARREN_ANSWERS, BARREN_FROM_THE_START)
         if self._without_row >= most and not self.full() and self.strategy.total is None:
-            reason, count = self.filters.rejected.most_common(1)[0]
+            (reason, count), of = self._reasons.most_common(1)[0], self._reasons.total()
             self.barren = (
-                f"the last {most} answers gave no row that passes the filters ({reason!r} {count} times); "
-                "look at the rejected rows, then change the filters or what is asked"
+                f"the last {self._without_row} answers gave no row that passes the filters ({reason!r} {count} of "
+                f"{of} times); look at the rejected rows, then change the filters or what is asked"
             )
+
+    def _turned_down(self, reason: str) -> None:
+        self.filters.rejected[reason] += 1
+        self._reasons[reason] += 1
 
     def _provenance(self, slot: Slot, row: dict[str, Any]) -> dict[str, Any]:
         request = slot.request
@@ -128,7 +138,7 @@ class Harvest:
         why = report.last_failure if len(report.last_failure) <= SHOWN else f"{report.last_failure[:SHOWN]}..."
         failed = f", {report.failed} failed (the last: {why})" if report.failed else ""
         rejected = self.filters.rejected.total()
-        return f"{rejected} rejected{failed}, {spent}"
+        return f"{report.accepted} accepted, {rejected} rejected{failed}, {spent}"
 
 
 def _write(file: BinaryIO, row: dict[str, Any] | Record) -> None:

@@ -6,6 +6,7 @@ it. A question that several rows share is in flight once. What the journal holds
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +17,9 @@ from data_gen.continuing import after
 from data_gen.filters import Filters
 from data_gen.harvest import Harvest, Slot
 from data_gen.interrupt import GRACE_S, Interrupt
+from data_gen.job_progress import JobProgress
 from data_gen.journal import Journal, request_hash
 from data_gen.output import Output, Report
-from data_gen.progress import Progress
 from data_gen.strategies import State, Strategy
 from teachers.base import Completion, Request, TeacherError, TextTeacher
 
@@ -77,6 +78,7 @@ class Run:
         self._next_slot = self._next_row = 0
         self._follow_ups: deque[Slot] = deque()
         self._waiting: dict[str, list[Slot]] = {}
+        self._bar = JobProgress(self.harvest, budget, self._waiting)
         self._hash_of: dict[str, str] = {}
         """Of the requests in flight, by their keys"""
         self._written: dict[str, dict[str, Any]] = {}
@@ -86,8 +88,20 @@ class Run:
 
     def go(self, output: Output) -> Report:
         """Ask until there is enough or no way on; then make the output final, unless it was stopped."""
-        report = self.report
-        with output.writers() as (kept, rejected), self._progress() as self._bar, self.interrupt:
+        try:
+            self._work(output)
+        finally:
+            report = self.report
+            report.rejected = dict(self.filters.rejected.most_common())
+            report.cost, report.stopped = self.budget.note(), self.budget.over() if self._broke else ""
+        if not self._stopped():
+            report.complete = not report.failed and (self.harvest.full() or not self._missed)
+            output.finish(report)
+        return report
+
+    def _work(self, output: Output) -> None:
+        """Rounds of asking, until there is enough or no way on."""
+        with output.writers() as (kept, rejected), self._bar, self.interrupt:
             self.harvest.kept, self.harvest.rejected = kept, rejected
             while not self._stopped():
                 asked, self._short = 0, False
@@ -102,12 +116,6 @@ class Run:
                     break
                 if self.report.exhausted and not self._slots:  # all asked, all written
                     break
-        report.rejected = dict(self.filters.rejected.most_common())
-        report.cost, report.stopped = self.budget.note(), self.budget.over() if self._broke else ""
-        if not self._stopped():
-            report.complete = not report.failed and (self.harvest.full() or not self._missed)
-            output.finish(report)
-        return report
 
     @contextmanager
     def _answers(self) -> Iterator[Iterator[Completion]]:
@@ -159,7 +167,7 @@ class Run:
                 self._misses_in_a_row = 0
                 self.report.reused += 1
                 self.budget.see(slot.request, row["usage"])
-                self._answered(slot, row)
+                self._answered(slot, row, bought=False)
                 self._emit()
             elif slot.hash in self._waiting:  # the same question is in flight: one answer serves both
                 self._waiting[slot.hash].append(slot)
@@ -168,6 +176,8 @@ class Run:
                 self._short = True
                 return None
             else:
+                slot.asked_at = time.monotonic()
+                self._bar.begin(slot.asked_at)
                 self._waiting[slot.hash] = [slot]
                 self._hash_of[slot.request.key] = slot.hash
                 return slot.request
@@ -183,6 +193,7 @@ class Run:
             self._next_slot = number
         else:
             slot.error = "its next answer is not in the journal"
+            self._bar.answered += 1
             self._emit()
         return self.strategy.total is not None or self._misses_in_a_row < MISSES_IN_A_ROW
 
@@ -206,24 +217,27 @@ class Run:
             for slot in slots:
                 slot.error = completion.error
             if not (self._stopped() or self.harvest.full()):  # then what waited to be sent comes back unsent
-                self._failed(completion)
+                self._failed(completion, len(slots))
         self._emit()
         if self._stopped() or self.harvest.full():
             self._wind_down()
 
-    def _failed(self, completion: Completion) -> None:
+    def _failed(self, completion: Completion, rows: int) -> None:
         """Whether a failure ends the run."""
         self._failures_in_a_row += 1
         if completion.fatal:
             self.halt = completion.error or "the teacher failed"
-        elif self._failures_in_a_row >= FAILURES_IN_A_ROW:
+            return
+        self._bar.answered += rows
+        self._bar.bought += rows
+        if self._failures_in_a_row >= FAILURES_IN_A_ROW:
             self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
 
     def _wind_down(self) -> None:
         """Nothing more is to be sent, not even again."""
         getattr(self.teacher, "wind_down", lambda: None)()
 
-    def _answered(self, slot: Slot, row: dict[str, Any]) -> None:
+    def _answered(self, slot: Slot, row: dict[str, Any], *, bought: bool = True) -> None:
         """A slot's request has its answer: ask on for the same row, or be done with it."""
         slot.usage.update(row["usage"])
         if row["name"] == slot.request.key:  # an answer that serves two rows was paid for once
@@ -233,6 +247,8 @@ class Run:
         more, row = after(self.strategy, slot, row, self.continues)
         if more is None:
             slot.row = row
+            self._bar.answered += 1
+            self._bar.bought += bought
         else:
             slot.request = more
             self._follow_ups.append(slot)
@@ -242,6 +258,7 @@ class Run:
         for slots in self._waiting.values():
             for slot in slots:
                 slot.error = "the teacher gave no answer"
+            self._bar.answered += 0 if self._stopped() else len(slots)
         self._waiting.clear()
         self._hash_of.clear()
         self.budget.release()
@@ -256,15 +273,8 @@ class Run:
                 return
             del self._slots[self._next_row]
             self._next_row += 1
-            before = self.report.accepted
             if slot.row is None:
                 self.harvest.failed(slot)
             else:
                 self.harvest.read_out(slot, slot.row)
             self.state.accepted = self.report.accepted
-            self._bar.advance(self.report.accepted - before, self.harvest.note(self.budget.note()))
-
-    def _progress(self) -> Progress:
-        total = self.strategy.total
-        wanted = (self.rows, None if total is None else total * self.strategy.per_request)
-        return Progress("generate", total=min(count for count in wanted if count is not None))

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
+from teachers.address import read_address
 from teachers.base import Completion, Request, TeacherError
 from teachers.calls import Calls
+from teachers.efforts import told_pauses
 from teachers.http_errors import Again, Never
 from teachers.keys import Key, Keyring, read_keys
 
 DEFAULT_URL = "https://api.openai.com/v1"
-LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}
 OURS = {
     "model",
     "messages",
@@ -74,10 +75,12 @@ class ChatGPTTeacher:
             if value is not None and value <= 0:
                 raise TeacherError(f"{name} must be above 0, not {value}")
         self.name = model
-        self.base_url = _clean_url(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL)
+        self.address = read_address(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL)
+        self.base_url = self.address.shown
+        """For messages: its query is hidden"""
         self.concurrency, self.timeout_s, self.max_attempts = int(concurrency), timeout_s, max_attempts
         self.backoff_s = backoff_s
-        self.on_this_machine = (urlsplit(self.base_url).hostname or "") in LOCAL_HOSTS
+        self.on_this_machine = self.address.on_this_machine
         self._key_env = api_key_env
         needed_by = "" if self.on_this_machine else self.base_url
         self.ring = Keyring(read_keys(api_key_env, needed_by), requests_per_minute, tokens_per_minute)
@@ -87,6 +90,8 @@ class ChatGPTTeacher:
         self.on_arrival: Callable[[Completion], None] | None = None
         """Is told of every good answer the moment it is there, in the sending thread, before `generate` yields it"""
         self._calls: Calls | None = None
+        self.pauses: deque[tuple[float, str]] = deque(maxlen=1000)
+        """(until when, why) of requests that pause, the latest ones"""
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish, any order. At most `concurrency` requests are in flight, as many wait.
@@ -120,6 +125,10 @@ class ChatGPTTeacher:
         if self._calls is not None:
             self._calls.wind_down()
 
+    def paused(self) -> str:
+        """What pauses before it is tried again, and why; "" when nothing does. Any thread may ask."""
+        return self.scrub(told_pauses(self.pauses))[:120]
+
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON of one request."""
         body: dict[str, Any] = {
@@ -151,10 +160,11 @@ class ChatGPTTeacher:
         return "response_format" in self.settings
 
     def scrub(self, text: str) -> str:
-        """`text` on one line without the keys, or anything that looks like one."""
+        """`text` on one line without the keys, the values of the address's query, or anything that looks like a key."""
         for key in self.ring.keys:
             if key.secret:
                 text = text.replace(key.secret, "***")
+        text = self.address.scrub(text)
         return " ".join(re.sub(r"\bsk-[\w*-]{6,}", "sk-***", text).split())[:400]
 
     def refusal(self, error: Never, key: Key) -> Again | Never:
@@ -236,13 +246,3 @@ def _response_format(given: str) -> dict[str, Any]:
         raise TeacherError(f"{path} is no JSON schema: it must hold an object")
     name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:64] or "answer"
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
-
-
-def _clean_url(url: str) -> str:
-    url = url.strip().rstrip("/").removesuffix("/chat/completions")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise TeacherError(f"base url {url!r} is no address; it looks like http://127.0.0.1:8000/v1")
-    if parts.username or parts.password:
-        raise TeacherError(f"the base url of {parts.hostname} holds a password; put the key into the environment")
-    return url

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +62,18 @@ def pause(state: Any) -> float:
     if error.wait_s is not None:  # never early; those who were told the same moment spread out more each time
         seconds = error.wait_s + 0.03 + random.uniform(0.0, min(doubled, SPREAD_S) if effort.sent > 1 else 0.1)
     effort.put_off_s += seconds if error.limited else 0.0
+    teacher.pauses.append((time.monotonic() + seconds, str(error)))
     return seconds
+
+
+def told_pauses(pauses: Iterable[tuple[float, str]]) -> str:
+    """How many requests pause, how long the first of them still does, and why; "" when none does."""
+    now = time.monotonic()
+    left = [pause for pause in list(pauses) if pause[0] > now]
+    if not left:
+        return ""
+    until, why = min(left)
+    return f"{len(left)} to be tried again, the first in {until - now:.0f} s: {why}"
 
 
 def enough(state: Any) -> bool:
