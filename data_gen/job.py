@@ -47,7 +47,8 @@ def run(
     `made_with` is what else an output depends on, such as a local model's folder: it becomes part of the recipe.
     `reparse` reads all answers of the journal out again and asks nothing; the teacher only lends its name. `budget`
     ends the asking when it is spent: what is there by then is written, and the report says so in `stopped`. `on_length`
-    says what becomes of answers that the token limit cut off: drop, keep or continue. `tell` is given the estimate.
+    says what becomes of answers that the token limit cut off: drop, keep or continue. `tell` is given the estimate,
+    and where a run is stopped how far it came.
 
     Raises DataError when `out` was made by another recipe (`force` starts again, with an empty journal), TeacherError
     when the teacher cannot go on, KeyboardInterrupt after Ctrl-C; all answers are in the journal in each case.
@@ -76,7 +77,12 @@ def run(
             tell(said)
         job = Run(strategy, teacher, paid, chain, state, requests, purse)
         job.reparse, job.continues = reparse, continues
-        report = job.go(output)
+        try:
+            report = job.go(output)
+        finally:
+            if tell and len(paid) and not output.finished:
+                again = reparse or job.harvest.barren  # reading them once more would end in the same way
+                tell(output.told(job.report, 0 if again else len(paid)))
     if job.harvest.barren:
         raise DataError(job.harvest.barren)
     if job.halt:

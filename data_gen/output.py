@@ -128,12 +128,12 @@ class Output:
         self.finished = True
 
     def told(self, report: Report, answers: int) -> str:
-        """How far a run came that was stopped, and what can be done with that; the next run writes `.part` anew."""
+        """How far a run came that was stopped, and what can be made of its answers; a next run writes `.part` anew."""
         rejected = f"; rejected: {reasons(report)} (in {_part(self.rejected_path)})" if report.rejected else ""
-        return (
-            f"so far: {report.accepted} rows in {_part(self.path)}{rejected}; {report.cost} in all runs\n"
-            f"the same command with --reparse makes {self.path} of all {answers} answers, and asks nothing"
-        )
+        said = f"so far: {report.accepted} rows in {_part(self.path)}{rejected}; {report.cost} in all runs"
+        if not answers:
+            return said
+        return f"{said}\nthe same command with --reparse makes {self.path} of all {answers} answers, and asks nothing"
 
     def _clear_away(self) -> None:
         """Nothing was answered: what was begun goes, what was there before stays."""

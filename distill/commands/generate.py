@@ -89,6 +89,8 @@ def main(argv: list[str]) -> int:
 
 def summary(output: str, report: Any, rows: int | None) -> str:
     """What came out, in a few lines."""
+    from data_gen.output import reasons
+
     if not report.ran:
         return f"{output} is complete: {report.accepted} rows; give another -o, or --force to start again"
     lines = [f"{output}: {report.accepted} rows"]
@@ -98,8 +100,7 @@ def summary(output: str, report: Any, rows: int | None) -> str:
         shares = (f"{name} {n} ({n / report.accepted:.0%})" for name, n in report.accepted_of.items())
         lines.append(f"by strategy: {', '.join(shares)}")
     if report.rejected:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.items())
-        lines.append(f"rejected: {reasons}")
+        lines.append(f"rejected: {reasons(report)}")
     reused = f" ({report.reused} from the journal)" if report.reused else ""
     lines.append(
         f"answers: {report.requests}{reused}; tokens: {report.prompt_tokens:,} in, {report.completion_tokens:,} out"
