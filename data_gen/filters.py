@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_gen.media_tasks import needs_media
 from data_gen.normal import normalised
 from data_gen.records import DataError, Record
+from data_gen.refusals import is_refusal
 from teachers.base import nearest
 
 if TYPE_CHECKING:
@@ -27,29 +28,6 @@ if TYPE_CHECKING:
 
 Verdict = tuple[bool, str]
 KEEP: Verdict = (True, "")
-
-REFUSALS = re.compile(
-    r"作[为為]一?[个個名款]?\s*(?:AI|人工智[能慧]|大?型?[语語]言模型|机器人|機器人)"
-    r"|身[为為]一?[个個名]?\s*(?:AI|人工智[能慧])"
-    r"|我(?:只)?是一?[个個名款]?\s*(?:AI|人工智[能慧]|大?型?[语語]言模型)"
-    r"|我(?:是|叫)(?:由)?(?:ChatGPT|OpenAI)"
-    r"|as an ai(?: language)? (?:model|assistant)",
-    re.IGNORECASE,
-)
-APOLOGIES = re.compile(
-    r"^\W*(?:非常|十分|很|真的)?(?:抱歉|对不起|對不起|不好意思|遗憾|遺憾).{0,12}?(?:无法|無法|不能|没办法|沒辦法|不可以|做不到)"
-    r"|^\W*我(?:无法|無法|不能|没办法|沒辦法)(?:提供|回答|完成|满足|滿足|帮助|幫助|访问|訪問|协助|協助|[处處]理|生成|[执執]行|查看|看到)"
-    r"|^\W*(?:i'm sorry|i am sorry|sorry),? (?:but )?i (?:can|am)",
-    re.IGNORECASE,
-)
-_SHOWN = r"(?:图片?|圖片?|照片|相片|图像|圖像|视频|視頻|影片|音频|音頻|音訊|录音|錄音|截图|截圖|图表|圖表)"
-MEDIA = re.compile(
-    rf"(?:这|這|以下|下面|下列|上面|上述|给出的|給出的|提供的|附上的|所示的?)(?:[一几幾]?[张張幅段个個份]|的)?{_SHOWN}"
-    r"|看图|看圖|如图|如圖|附图|附圖|下图|下圖|上图|上圖|图片中|圖片中|(?<![形表线線饼餅状狀框导導维維程意定据據])[图圖]中"
-    rf"|(?:观看|觀看|收听|收聽|聆听|聆聽|点击|點擊|上传|上傳)[^，。,.]{{0,6}}(?:{_SHOWN}|链接|鏈接|連結)"
-    rf"|<(?:image|img|video|audio)\b",
-    re.IGNORECASE,
-)
 
 
 def strategy(record: Record) -> Verdict:
@@ -91,14 +69,13 @@ def chinese_share(record: Record, least: float = 0.3) -> Verdict:
 
 
 def refusal(record: Record) -> Verdict:
-    """The answer is none of "作为一个AI……", "抱歉，我无法……", in either script."""
-    talks_of_itself = REFUSALS.search(record.output) and not REFUSALS.search(record.instruction + record.input)
-    return (not (talks_of_itself or APOLOGIES.search(record.output)), "refusal")
+    """The answer is none of "作为一个AI……", "抱歉，我无法……", in either script (see refusals.py)."""
+    return (not is_refusal(f"{record.instruction}\n{record.input}", record.output), "refusal")
 
 
 def media(record: Record) -> Verdict:
-    """The task needs no picture, film or sound that is not there."""
-    return (not MEDIA.search(f"{record.instruction}\n{record.input}"), "media")
+    """The task needs no picture, film, sound or page that is not there (see media_tasks.py)."""
+    return (not needs_media(record.instruction, record.input), "media")
 
 
 def repetition(record: Record, gram: int = 8, least_distinct: float = 0.5, from_characters: int = 48) -> Verdict:
