@@ -27,7 +27,8 @@ class BatchApi:
         """Files belong to an account: further keys cannot share them"""
         http = DefaultHttpxClient(trust_env=not teacher.on_this_machine)
         key, timeout = self.key.secret or "none-needed", max(teacher.timeout_s, 60.0)
-        self._openai = OpenAI(api_key=key, base_url=teacher.base_url, max_retries=0, timeout=timeout, http_client=http)
+        where = teacher.address.for_client()
+        self._openai = OpenAI(api_key=key, max_retries=0, timeout=timeout, http_client=http, **where)
 
     def __enter__(self) -> BatchApi:
         return self

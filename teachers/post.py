@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies
 
 from teachers.base import Completion
-from teachers.http_errors import Again, Response, of_connection
+from teachers.http_errors import Again, Response, no_http, of_connection
 from teachers.wire import CONNECT_S, Take, Wires
 
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
     from teachers.keys import Key
+
+NO_HTTP = {"BadStatusLine", "BadHttpMessage"}
+"""aiohttp's names for a reply that is none"""
 
 
 def way_to(teacher: ChatGPTTeacher) -> Wires | Client:
@@ -34,9 +37,11 @@ class Client:
 
     def __init__(self, teacher: ChatGPTTeacher) -> None:
         import httpx2
+        from aiohttp import ClientError
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
-        self._request, self._errors, self._url_said = httpx2.Request, (httpx2.HTTPError, OSError), teacher.base_url
+        self._request, self._url_said = httpx2.Request, teacher.base_url
+        self._errors = (httpx2.HTTPError, ClientError, OSError)
         self._timeout_s, most = teacher.timeout_s, teacher.concurrency
         limits = httpx2.Limits(max_connections=most, max_keepalive_connections=most)
         # The whole answer has `timeout_s`; a limit on each read as well would only cost time.
@@ -44,10 +49,10 @@ class Client:
         self._http = DefaultAioHttpClient(
             limits=limits, timeout=timeout, follow_redirects=True, trust_env=not teacher.on_this_machine
         )
-        client = AsyncOpenAI(api_key="none-needed", base_url=teacher.base_url, http_client=self._http)
+        client = AsyncOpenAI(api_key="none-needed", http_client=self._http, **teacher.address.for_client())
         told = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
         self._headers = httpx2.Headers({**told, "Content-Type": "application/json", "Accept": "application/json"})
-        self._url = httpx2.URL(f"{teacher.base_url}/chat/completions")
+        self._url = httpx2.URL(teacher.address.whole("/chat/completions"))
         self._extensions = {"timeout": timeout.as_dict()}
         self._of_key: dict[str, Any] = {}
 
@@ -75,6 +80,8 @@ class Client:
         except TimeoutError:
             raise Again(f"no answer within {self._timeout_s:g} s (--timeout gives it more)") from None
         except self._errors as error:
+            if type(error.__cause__).__name__ in NO_HTTP:
+                raise no_http(self._url_said) from None
             raise of_connection(self._url_said, error) from None
         return take(Response(reply.status_code, reply.headers, reply.content))
 

@@ -158,7 +158,7 @@ class Wires:
 
     def __init__(self, teacher: ChatGPTTeacher) -> None:
         self._url, self._timeout_s = teacher.base_url, teacher.timeout_s
-        parts = urlsplit(teacher.base_url)
+        parts = urlsplit(teacher.address.whole("/chat/completions"))
         self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         self._how: dict[str, Any] = {}
         if parts.scheme == "https":
@@ -177,7 +177,7 @@ class Wires:
             "OpenAI-Project": os.environ.get("OPENAI_PROJECT_ID", ""),
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in told.items() if value)
-        path = f"{parts.path}/chat/completions" + (f"?{parts.query}" if parts.query else "")
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
         self._head = f"POST {path} HTTP/1.1\r\n{lines}Authorization: Bearer "
         self._heads: dict[str, bytes] = {}
         self._free: list[Line] = []

@@ -26,11 +26,14 @@ class BatchServer(FaultServer):
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
+        self.queries: set[str] = set()
+        """Of the addresses of all calls about files and batches"""
 
     async def _reply(self, path: str, head: str, content: bytes, writer: asyncio.StreamWriter) -> bool:
         if "/files" not in path and "/batches" not in path:
             return await super()._reply(path, head, content, writer)
         method = head.split(" ", 1)[0]
+        self.queries.add(path.partition("?")[2])
         name = path.split("?")[0].removeprefix("/v1/")
         self.calls.append(f"{method} {name}")
         status, data = self._api(method, name.split("/"), head, content)

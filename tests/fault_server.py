@@ -54,6 +54,8 @@ class FaultServer:
         """How long a minute takes here"""
         self.used: dict[str, list[tuple[float, int]]] = {}
         """(when, tokens) of all that was let in, by key"""
+        self.query = ""
+        """Of the last request"""
         self.in_flight = self.most_in_flight = self.too_early = 0
         self._allowance: dict[str, tuple[float, float]] = {}
         self._not_before: dict[int, float] = {}
@@ -116,7 +118,8 @@ class FaultServer:
         if time.monotonic() < self._not_before.get(number, 0.0):
             self.too_early += 1
         key = re.search(r"authorization: bearer (\S+)", head, re.IGNORECASE)
-        fault = "404" if not path.endswith("/v1/chat/completions") else self.plan(number, attempt)
+        where, _, self.query = path.partition("?")
+        fault = "404" if not where.endswith("/v1/chat/completions") else self.plan(number, attempt)
         if self.key is not None and (key is None or key.group(1) != self.key):
             fault = "401"
         secret = key.group(1) if key else ""

@@ -275,5 +275,6 @@ def test_verdicts() -> None:
     limited = of_status(429, {"retry-after": "1"}, b"slow down")
     assert isinstance(limited, Again)
     assert limited.limited
-    for status, kind in ((408, Again), (500, Again), (529, Again), (400, Never), (403, Never), (422, Never)):
+    again, never = (408, 409, 425, 500, 502, 503, 504, 529), (400, 403, 422, 501, 505)
+    for status, kind in (*((status, Again) for status in again), *((status, Never) for status in never)):
         assert isinstance(of_status(status, {}, b"[]"), kind)
