@@ -1,15 +1,19 @@
 """One progress line for everything that takes more than a few seconds.
 
-On a terminal it is a `rich` bar with rate and remaining time; anywhere else a plain line every few seconds, so that
-logs stay readable. Where an error comes before anything was counted, the error alone is told.
+On a terminal it is a `rich` bar with rate and remaining time, the note below it; anywhere else a plain line every few
+seconds, so that logs stay readable. Where an error comes before anything was counted, the error alone is told.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PLAIN_EVERY_S = 10.0
 LATE_S = 2.0
@@ -40,12 +44,19 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
             from rich.progress import Progress as RichProgress
+            from rich.text import Text
+
+            class Bar(RichProgress):
+                def get_renderables(self) -> Iterator[RenderableType]:
+                    """The note has a line of its own: a long one would take the room of the bar."""
+                    yield self.make_tasks_table(self.tasks)
+                    yield from (Text(f"  {task.fields['note']}") for task in self.tasks if task.fields["note"])
 
             columns = (
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[left]}"), TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[left]}"),
             )  # fmt: skip
-            self._bar = RichProgress(*columns, console=Console(stderr=True))
+            self._bar = Bar(*columns, console=Console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(
                 self.title, total=self.total, completed=self.done, rate="", left="", note=""

@@ -183,3 +183,16 @@ def test_pauses_are_told_with_the_reason_of_the_first() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (119, "119 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_times(seconds: float, said: str) -> None:
     assert told_time(seconds) == said
+
+
+def test_a_long_note_takes_no_room_from_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_gen.progress.sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    with Progress("work", total=30) as bar:
+        bar.advance(3, "of which nobody knows what it is good for, " * 4)
+        console = bar._bar.console
+        shown = [
+            "".join(part.text for part in line).rstrip() for line in console.render_lines(bar._bar.live.renderable)
+        ]
+    assert re.match(r"work .* 3/30 +[\d.]+ rows/s \d+ s left$", shown[0])
+    assert " ".join(line.strip() for line in shown[1:]) == ("of which nobody knows what it is good for, " * 4).strip()
