@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,18 @@ from teachers.base import nearest
 SHIPPED = Path(__file__).parent / "sources"
 GENERATED_ROWS = 10_000
 """How many rows a generated source has when nobody says"""
+
+
+@dataclass(frozen=True)
+class NoForm:
+    """In a converter's place where rows are of no known form: they can be copied, but no records come of them."""
+
+    why: str = field(compare=False)
+    columns: frozenset[str]
+
+    def __call__(self, row: Any) -> Record:
+        """DataError that says what to do."""
+        raise DataError(self.why)
 
 
 class RawRow(NamedTuple):
@@ -170,7 +182,7 @@ def _file_rows(source: Source, paths: list[Path], tally: Tally) -> Iterator[RawR
             convert = _converter(file.converter or source.converter, source.columns, first.value)
         except DataError as error:
             place = f"{path}, member {first.member}" if first.member else str(path)
-            raise DataError(f"{place}, line {first.line}: {error}") from None
+            convert = NoForm(f"{place}, line {first.line}: {error}", frozenset(map(str, first.value)))
         for row in chain([first], rows):
             yield RawRow(next(numbers), row.value, row.raw, path, row.line, convert, row.member)
 
@@ -192,13 +204,22 @@ def _generated(source: Source, seed: int) -> Iterator[RawRow]:
 def records_of(source: Source, rows: Iterator[RawRow], tally: Tally) -> Iterator[tuple[RawRow, Record]]:
     """Each row with its Record; rows that do not convert go to the tally."""
     for row in rows:
-        try:
-            record = row.convert(row.value)
-        except DataError as error:
-            tally.bad(row.path, row.line, str(error), row.member)
-            continue
-        record.source = record.source or source.id
-        yield row, record
+        record = record_of(row, source, tally)
+        if record is not None:
+            yield row, record
+
+
+def record_of(row: RawRow, source: Source, tally: Tally, line: Callable[[], int] = int) -> Record | None:
+    """A row's record; None when it is none and such rows are passed over. `line` finds a line that is not known."""
+    if isinstance(row.convert, NoForm):
+        raise DataError(row.convert.why)
+    try:
+        record = row.convert(row.value)
+    except DataError as error:
+        tally.bad(row.path, row.line or line(), str(error), row.member)
+        return None
+    record.source = record.source or source.id
+    return record
 
 
 def open_source(

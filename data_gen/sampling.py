@@ -86,11 +86,12 @@ class Options:
 def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summary:
     """Draw rows of sources, files, folders or patterns into a JSONL file; `rows=None` takes all.
 
-    Rows of JSON lines are copied byte for byte unless `convert` (or `columns`) asks for Records; other formats become
-    Records, and so do several inputs of unlike forms. `weights` shares out `rows` over the inputs, `by` draws from
-    every value of a field in proportion (or, with `shares="even"`, the same of each). `budget` goes on until the next
-    row would exceed that many characters (or what `measure` counts). `heldout` puts about that share of the rows drawn
-    into `heldout_out`; rows that ask the same land on the same side, in every sample with this seed.
+    Rows come out as they are, JSON lines byte for byte, rows of arrays and tables as one JSON object a line; as Records
+    where `convert` asks for these or columns are mapped, and where several inputs are of unlike forms. `weights` shares
+    out `rows` over the inputs, `by` draws from every value of a field in proportion (or, with `shares="even"`, the same
+    of each). `budget` goes on until the next row would exceed that many characters (or what `measure` counts).
+    `heldout` puts about that share of the rows drawn into `heldout_out`; rows that ask the same land on the same side,
+    in every sample with this seed.
     """
     o = Options(**options)
     outs = [Path(out), *([Path(o.heldout_out)] if o.heldout_out else [])]
@@ -140,9 +141,14 @@ class _Drawn:
     taken: int = 0
 
     @property
-    def line_form(self) -> Any:
-        """What its lines are turned into Records by; None where there are no lines."""
-        return None if self.first is None or self.first.raw is None else self.first.convert
+    def form(self) -> Any:
+        """What its rows are turned into Records by."""
+        return self.first.convert if self.first else None
+
+
+def _asks_for_records(source: Source, o: Options) -> bool:
+    """Whether Records are asked for, or made on the spot."""
+    return bool(o.convert or source.columns or source.generated)
 
 
 def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Progress) -> Summary:
@@ -153,8 +159,8 @@ def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Pr
     budgets = [None] * len(sources) if o.budget is None else [*even(o.budget, len(sources))]
     each = zip(sources, parts, budgets, strict=True)
     drawn = [_draw(source, part, budget, o, bar) for source, part, budget in each]
-    forms = {one.line_form for one in drawn}
-    as_records = bool(o.convert or o.columns) or None in forms or len(forms) > 1
+    forms = {one.form for one in drawn}
+    as_records = any(_asks_for_records(source, o) for source in sources) or len(forms) > 1
     with Together() as files:
         held = _write(drawn, [files.open(out) for out in outs], o, as_records)
         taken = [_taken(one) for one in drawn]
@@ -183,8 +189,7 @@ def _draw(source: Source, part: int | None, budget: int | None, o: Options, bar:
         advance=bar.advance,
     )
     first = pool.first()
-    must_convert = bool(o.convert or o.columns or first is None or first.raw is None)
-    what = {"where": tuple(o.where), "as_record": must_convert and o.on_error == "skip"}
+    what = {"where": tuple(o.where), "as_record": _asks_for_records(source, o) and o.on_error == "skip"}
     wanted = Wanted(part, o.by, o.shares, budget, o.measure, o.unit, o.allow_fewer)
     return _Drawn(pool, choose(pool, Order(o.seed), wanted, what), first)
 

@@ -6,6 +6,7 @@ for each row that passes and, at the end, one `Looked` that counts those that di
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from data_gen.heldout import asked_by, number_of
 from data_gen.json_rows import parse_json
 from data_gen.line_index import NoIndex, open_index
 from data_gen.records import DataError, Record, content_id
-from data_gen.registry import RawRow, locate, raw_rows
+from data_gen.registry import RawRow, locate, raw_rows, record_of
 from data_gen.rows import Tally
 from data_gen.source_yaml import Source, SourceFile
 from data_gen.strata import field_of
@@ -149,7 +150,7 @@ def look(task: Task) -> Iterator[Seen | Looked]:
         if looked.where and not all(keep(row.value) for keep in looked.where):
             looked.dropped["where"] += 1
             continue
-        record = record_of(task.shard, row, looked.tally) if records else None
+        record = _record(task.shard, row, looked.tally) if records else None
         if records and record is None:
             continue
         if record is not None and task.clean is not None:
@@ -165,10 +166,7 @@ def _seen(task: Task, row: RawRow, record: Record | None) -> Seen:
     line = b""
     if task.lines:
         # A source of several files may hold an array beside JSON lines.
-        if task.as_record or row.raw is None:
-            line = _tight(orjson.dumps(record if task.as_record else row.value))
-        else:
-            line = row.raw
+        line = _tight(orjson.dumps(record)) if task.as_record else _tight(_plain(row)) if row.raw is None else row.raw
     size = task.measure(record) if task.measure is not None and record is not None else 0
     digest = content_id(record) if task.clean is not None and record is not None else ""
     stratum = field_of(row.value, task.stratum) if task.stratum else None
@@ -181,6 +179,27 @@ def _asked(row: RawRow, record: Record | None, line: bytes) -> int:
         return asked_by(record or row.convert(row.value))
     except DataError:  # it is copied as it is, whatever it is
         return number_of([line.decode()])
+
+
+def _plain(row: RawRow) -> bytes:
+    """A row that was no line, as one: what it says and nothing else."""
+    try:
+        try:
+            return orjson.dumps(row.value, default=_text)
+        except TypeError:  # a whole number beyond 64 bits, which JSON may hold
+            return json.dumps(row.value, default=_text, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        place = f"{row.path}, member {row.member}" if row.member else str(row.path)
+        raise DataError(f"{place}, row {row.line}: {error}") from None
+
+
+def _text(value: Any) -> str:
+    """What tables hold and JSON does not: decimals, spans of time."""
+    if isinstance(value, bytes):
+        raise DataError(
+            "a column of bytes, which no JSON holds; name the columns of text, as in --columns output=answer"
+        )
+    return str(value)
 
 
 def _tight(line: bytes) -> bytes:
@@ -218,16 +237,9 @@ def _indexed(shard: Shard, numbers: Sequence[int] | None) -> Iterator[RawRow]:
         yield first._replace(number=number + shard.start, value=value, raw=line, line=0)
 
 
-def record_of(shard: Shard, row: RawRow, tally: Tally) -> Record | None:
+def _record(shard: Shard, row: RawRow, tally: Tally) -> Record | None:
     """A row's record; None when it is none and such rows are passed over."""
-    try:
-        record = row.convert(row.value)
-    except DataError as error:
-        line = row.line or open_index(shard.path).line_number(row.number - shard.start)
-        tally.bad(row.path, line, str(error))
-        return None
-    record.source = record.source or shard.source.id
-    return record
+    return record_of(row, shard.source, tally, lambda: open_index(shard.path).line_number(row.number - shard.start))
 
 
 def characters(record: Record) -> int:

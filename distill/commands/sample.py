@@ -100,7 +100,7 @@ def _parser() -> Arguments:
     add("--tokens", type=int, metavar="N", help="the same in tokens of --tokenizer")
     add("--tokenizer", metavar="DIR", help="a folder or hub id of a tokenizer")
     add("--where", action="append", default=[], metavar='"F OP V"', help="keep rows such as star>=3; may be repeated")
-    add("--convert", action="store_true", help="write Records where rows of JSON lines would be copied as they are")
+    add("--convert", action="store_true", help="write Records instead of the rows as they are")
     add("--columns", metavar="A=B,...", help="which column is the instruction, input, output, system")
     add("--heldout", type=float, default=0.0, metavar="SHARE", help="share of the questions whose rows are held out")
     add("--heldout-out", metavar="JSONL", help="where they go")

@@ -59,7 +59,7 @@ def test_records_are_written_when_asked_for_or_needed() -> None:
     assert summary.as_records
     assert all(record.source == "in.jsonl" and record.id for record in read_records("out.jsonl"))
     Path("array.json").write_text(json.dumps(rows_of()))
-    assert sample_rows(["./array.json"], "array.jsonl", rows=3).as_records
+    assert sample_rows(["./array.json"], "array.jsonl", rows=3, convert=True).as_records
     assert [r.id for r in read_records("array.jsonl")] == [r.id for r in read_records("out.jsonl")]
     write("panda.jsonl", [{"inputs": "问", "targets": "答"}])
     assert sample_rows([source, "./panda.jsonl"], "both.jsonl").as_records  # unlike forms
