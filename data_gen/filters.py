@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.media_tasks import needs_media
-from data_gen.normal import normalised
+from data_gen.normal import characters, normalised
 from data_gen.records import DataError, Record
 from data_gen.refusals import is_refusal
 from teachers.base import nearest
@@ -88,7 +88,7 @@ def repetition(record: Record, gram: int = 8, least_distinct: float = 0.5, from_
     return (distinct >= least_distinct * count, "repetition")
 
 
-def duplicate(record: Record, seen: set[bytes]) -> Verdict:
+def duplicate(record: Record, seen: Container[bytes]) -> Verdict:
     """Nothing with the same normalised instruction and input was kept; `seen` is only read."""
     return (task_digest(record) not in seen, "duplicate")
 
@@ -134,7 +134,8 @@ class Filters:
         self.settings = dict(settings or {})
         self.rejected: Counter[str] = Counter()
         self._defaults = defaults or {}
-        self._seen: set[bytes] = set()
+        self._seen: dict[bytes, str] = {}
+        """Ids of the rows that were kept, by the digests of their tasks"""
         self._chains: dict[str, list[tuple[Callable[..., Verdict], dict[str, Any]]]] = {}
         for name in (*self.settings, *(name for of in self._defaults.values() for name in of)):
             if name not in FILTERS and name not in SIMILAR:
@@ -205,13 +206,16 @@ class Filters:
         if reason:
             self.rejected[reason] += 1
         else:
-            self._seen.add(task_digest(record))
+            self._seen.setdefault(task_digest(record), record.id)
         return reason
 
     def _first_objection(self, record: Record, name: str) -> str:
         for check, options in self._chains[name]:
             keep, reason = check(record, **options)
             if not keep:
+                if check is duplicate:  # of the same characters, so there is no need to keep the other's
+                    kept = self._seen[task_digest(record)]
+                    record.meta["neighbour"] = {"id": kept, "text": characters(opening(record)), "rouge_l": 1.0}
                 return reason
         return ""
 

@@ -16,7 +16,7 @@ from data_gen.records import DataError, Record, content_id
 from data_gen.strategies import Ask, State
 from data_gen.strategies.asking import Asking, at_least_one, fenced, fingerprint, json_items, parts
 from data_gen.strategies.documents import documents
-from data_gen.strategies.tasks import is_copy
+from data_gen.strategies.tasks import copied
 from teachers.base import Completion, Request
 
 ASK = """\
@@ -89,17 +89,25 @@ class Augment(Asking):
         if not isinstance(request, Ask) or request.record is None:
             return []
         pairs = parse_pairs(completion.text)
-        records, known = [], list(request.done["questions"])
+        records = []
+        known = [(asked, {"in": str(self.path)}) for asked in request.done["questions"]]
         for n, (question, answer) in enumerate(pairs, 1):
             broken = completion.finish_reason == "length" and n == len(pairs)
             meta = {**request.meta, "finish_reason": "length" if broken else "stop"}
-            if is_copy(question, known) or normalised(question) in map(normalised, known):
-                meta["failed"] = "no new question"
+            if there := copied(question, known) or _same(question, known):
+                meta |= {"failed": "no new question", "neighbour": there}
             elif _UNKNOWN.search(answer):
                 meta["failed"] = "not answered by the passage"
-            known.append(question)
             records.append(Record(question, request.record.input, answer, meta=meta))
+            known.append((question, {"id": records[-1].id}))
         return records
+
+
+def _same(question: str, known: list[tuple[str, dict[str, str]]]) -> dict[str, Any] | None:
+    """A known question that is the same one though it has nothing to compare, such as ？？."""
+    said = normalised(question)
+    same = (about for asked, about in known if normalised(asked) == said)
+    return next(({**about, "text": said, "rouge_l": 1.0} for about in same), None)
 
 
 def read_passages(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.normal import characters
+from data_gen.novelty import similarity
 from data_gen.records import DataError, Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
@@ -151,9 +152,18 @@ class Evolve(Asking):
         reason = self._failure(request, completion)
         text = evolved(completion.text) if request.step == "evolve" else request.done["texts"][-1]
         meta = {**request.meta, "evolution": request.done["ways"]}
+        if reason == "evolution changed nothing":
+            before = [request.done["task"], *request.done["texts"]]
+            meta["neighbour"] = self._unchanged(text, before if request.step == "evolve" else before[-2:-1], request)
         if reason:
             return [failed(reason, text, **meta)]
         return [Record(text, output=completion.text.strip(), meta=meta)]
+
+    def _unchanged(self, text: str, before: list[str], request: Ask) -> dict[str, Any]:
+        """Which of the texts before it an evolution is nearest to."""
+        said = characters(text)
+        score, there = max((similarity(said, characters(other)), characters(other)) for other in before)
+        return {"id": request.done["id"], "text": there, "rouge_l": round(score, 4)}
 
     def _failure(self, request: Ask, completion: Completion) -> str:
         """Why nothing comes of it: the paper's four kinds of failed evolutions; "" when all is well."""

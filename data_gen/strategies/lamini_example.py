@@ -16,7 +16,6 @@ from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.asking import NO_MEDIA, failed, json_items, parts
 from data_gen.strategies.seeded import FromSeeds
-from data_gen.strategies.tasks import is_copy
 from teachers.base import Completion, Request
 
 ASK = f"""\
@@ -73,7 +72,7 @@ class LaminiExample(FromSeeds):
         if not isinstance(request, Ask) or request.step != "list":
             return None
         instruction = self._mine(request, completion)
-        if not instruction or is_copy(instruction, request.done["shown"]):
+        if not instruction or self.copied(instruction, request):
             return None
         number, item = request.done["number"], request.done["item"]
         return self.ask(
@@ -91,8 +90,10 @@ class LaminiExample(FromSeeds):
             return []
         if request.step == "list":
             instruction = self._mine(request, completion)
-            reason = "copy of an example" if instruction else "fewer tasks than asked for"
-            return [failed(reason, instruction, **request.meta)]
+            if not instruction:
+                return [failed("fewer tasks than asked for", **request.meta)]
+            example = self.copied(instruction, request)
+            return [failed("copy of an example", instruction, **request.meta, neighbour=example)]
         asked = request.record.instruction if request.record else ""
         return [Record(asked, output=completion.text.strip(), meta=dict(request.meta))]
 

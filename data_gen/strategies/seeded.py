@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from data_gen.records import Record
+from data_gen.strategies import Ask
 from data_gen.strategies.asking import Asking, at_least_one, fingerprint
-from data_gen.strategies.tasks import SEEDS, read_seeds
+from data_gen.strategies.tasks import SEEDS, copied, read_seeds
 
 SHOWN = 3
 
@@ -38,6 +39,11 @@ class FromSeeds(Asking):
             self.prompts, template, temperature, top_p, max_tokens, seed,
             tasks_per_request=tasks_per_request, seeds=fingerprint(path),
         )  # fmt: skip
+
+    def copied(self, instruction: str, request: Ask) -> dict[str, Any] | None:
+        """The seed task shown by a request that an instruction only says again."""
+        ids = ({"id": seed} for seed in request.meta["seed_ids"])
+        return copied(instruction, zip(request.done["shown"], ids, strict=True))
 
     def drawn(self, number: int) -> list[Record]:
         """The seeds that request `number` shows, of different kinds, by (seed, number) alone."""

@@ -13,7 +13,7 @@ from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.asking import NO_MEDIA
 from data_gen.strategies.seeded import FromSeeds
-from data_gen.strategies.tasks import NO_INPUT, is_copy, parse_tasks, shown
+from data_gen.strategies.tasks import NO_INPUT, parse_tasks, shown
 from teachers.base import Completion, Request
 
 ASK = f"""\
@@ -51,8 +51,8 @@ class SelfInstruct(FromSeeds):
             record.meta["finish_reason"] = "length" if broken else "stop"
             if isinstance(request, Ask):
                 record.meta.update(request.meta)
-                if is_copy(record.instruction, request.done.get("shown", [])):
-                    record.meta["failed"] = "copy of an example"
+                if "shown" in request.done and (example := self.copied(record.instruction, request)):
+                    record.meta |= {"failed": "copy of an example", "neighbour": example}
         return records
 
     def _text(self, seeds: list[Record]) -> str:

@@ -7,8 +7,9 @@ out of turn is text of the field it stands in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from data_gen.normal import characters
 from data_gen.novelty import similarity
@@ -74,10 +75,13 @@ def shown(task: Record, number: int) -> str:
     )
 
 
-def is_copy(text: str, of: Iterable[str]) -> bool:
-    """Whether a text says no more than one of the others does."""
+def copied(text: str, of: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, Any] | None:
+    """The first of the others, each with what is known of it, that says all a text does; as `novelty` notes it."""
     said = characters(text)
-    return any(similarity(said, characters(other)) >= COPIED for other in of)
+    for other, known in of:
+        if (score := similarity(said, there := characters(other))) >= COPIED:
+            return {**known, "text": there, "rouge_l": round(score, 4)}
+    return None
 
 
 def parse_tasks(text: str) -> list[Record]:
