@@ -16,6 +16,9 @@ from torch import Tensor
 from distill.errors import DistillError
 from distill.plan_batches import PlanBatch
 
+MOST = 4096
+"""Outcomes of a position that are listed at most where there is a floor; what others have is left to the tail"""
+
 
 @dataclass
 class TeacherRows:
@@ -97,7 +100,7 @@ def pair_tables(
 
 
 RareOutcomes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""(positions, what is below the floor there) -> the nth of them, id and mass of what stands for it"""
+"""(positions, what is not listed there) -> the nth of them, id and mass of what stands for it"""
 
 
 @torch.no_grad()
@@ -114,12 +117,13 @@ def dense_rows(
 ) -> TeacherRows:
     """Read a teacher's probabilities off `logits(positions)`, (some positions, at least vocab), `at_once` at a time.
 
-    Outcomes of at most `floor` are left to the tail, unless the plan asks for them or `rare` takes them up.
+    Outcomes of at most `floor` and, where there is one, those beyond the likeliest MOST are left to the tail, unless
+    the plan asks for them or `rare` takes them up.
     """
     asked, plain, vocabulary = plan.asked(), len(plan.sources), len(tables.kind)
     order = torch.cat([plan.sources, _others(plan.sources, positions)])
     place = torch.empty_like(order).index_copy_(0, order, torch.arange(positions, device=order.device))
-    masses, largest = torch.empty(len(asked), device=order.device), torch.empty(positions, device=order.device)
+    masses, largest = (torch.empty(n, device=order.device, dtype=torch.float32) for n in (len(asked), positions))
     wanted = _Sorted(place[asked[:, 0]], positions)
     away = torch.cat([plan.spent, plan.banned])  # listed elsewhere, or cannot come
     gone = _Sorted(away[:, 0], positions)
@@ -139,10 +143,11 @@ def dense_rows(
         p[:, hidden] = 0.0
         these = gone.within(start, stop)
         p[away[these, 0] - start, away[these, 1]] = 0.0
-        row, token, mass = _above(p, floor)
+        row, token, mass = _likeliest(p, *_above(p, floor)) if floor else _above(p, floor)
         found.append((row + start, token, mass))
         if rare is not None:
-            row, token, mass = rare(order[start:stop], p.masked_fill_(p > floor, 0.0))
+            p[row, token] = 0.0
+            row, token, mass = rare(order[start:stop], p)
             found.append((row + start, token, mass))
     if not torch.isfinite(torch.cat(sound)).all():  # no outcome of such a position is above the floor
         raise DistillError("the teacher's logits are not finite: load it in full precision (dtype: fp32)")
@@ -177,6 +182,21 @@ class _Sorted:
     def within(self, start: int, stop: int) -> Tensor:
         """Their indices."""
         return self.order[self.starts[start] : self.starts[stop]]
+
+
+def _likeliest(p: Tensor, row: Tensor, token: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """At most MOST outcomes of each row of `p`: a teacher that expects nothing in particular would list them all."""
+    crowded = torch.bincount(row, minlength=len(p)) > MOST
+    if not crowded.any():
+        return row, token, mass
+    few = (~crowded[row]).nonzero().squeeze(-1)
+    rows = crowded.nonzero().squeeze(-1)
+    mass_of, token_of = p[rows].topk(MOST, -1)
+    return (
+        torch.cat([row[few], rows.repeat_interleave(MOST)]),
+        torch.cat([token[few], token_of.flatten()]),
+        torch.cat([mass[few], mass_of.flatten()]),
+    )
 
 
 def _above(p: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,6 +19,8 @@ from distill.reading import Tables, TeacherRows
 
 LEAST = 1e-6
 """A row whose teacher says, up to this mass, only what cannot come has no target"""
+NOTHING = 1e-30
+"""A row inside a teacher token has no target when the teacher holds what was said for less likely than this"""
 LARGE = 128
 """Sets with more members, over all rows, than 1 in LARGE of (rows, student vocab) are summed by a matrix product"""
 MOST = 256
@@ -125,7 +127,7 @@ def _listed(
     Those of a plain row are a `share` (plain rows) of what can come there, those of any other row are all that can.
     """
     row, place, _, realised, rest = plan.prefixes.unbind(-1)
-    said = asked["steps"].new_zeros(len(row)).index_add_(0, plan.steps[:, 0], asked["steps"].clamp_min(1e-30).log())
+    said = asked["steps"].new_zeros(len(row)).index_add_(0, plan.steps[:, 0], asked["steps"].clamp_min(NOTHING).log())
     said = said.exp()  # (prefixes)
     n, _, low, high, extra = plan.follow.unbind(-1)
     step = asked["follow"]
@@ -137,11 +139,11 @@ def _listed(
     row = torch.cat([row[n], row[last], inside[:, 0]])
     place = torch.cat([place[n], place[last], torch.full_like(inside[:, 0], -1)])
     mass = torch.cat([said[n] * step[child], left[last], asked["inside"]])
-    whole = _sums(rows, row, mass).clamp_min_(1e-12)
+    whole = _sums(rows, row, mass)
     shares = torch.cat([share, share.new_ones(1)])[place]  # the last one for "no plain row"
-    mass = (mass * torch.where(place >= 0, shares, 1 / whole[row])).float()
+    mass = (mass * torch.where(place >= 0, shares, 1 / whole.clamp_min(NOTHING)[row])).float()
     found = Placed(row, torch.cat([kind[child], rest[last], inside[:, 3]]), mass, sets)
-    return found, _sums(rows, row, mass).clamp_max_(1)
+    return found, (whole > NOTHING).double()
 
 
 @torch.no_grad()
@@ -156,6 +158,9 @@ def collect_targets(placed: Placed, total: Tensor, tables: Tables, tail: Tensor 
     several = placed.row[many], placed.kind[many] - size, placed.mass[many]
     if tail is None:
         left = total - _sums(rows, row, mass) - _sums(rows, several[0], several[2])
+        if (left < 0).any():  # by a rounding or so
+            share = (total / (total - left.clamp_max(0)).clamp_min(LEAST)).float()
+            mass, several = mass * share[row], (several[0], several[1], several[2] * share[several[0]])
         tail = left.clamp_min_(0).float()
     (few_row, few, few_mass), (large_row, large, large_mass), members = _split(*several, placed.sets, tables, rows)
     low, high, extra = few.unbind(-1)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -198,8 +199,8 @@ class ByteView:
             return ends
         if said[:1] == b" " and whole[:1] != b" ":  # a dummy space
             said, ends = said[1:], np.maximum(ends - 1, 0)
-        at = _kept_bytes(said, text)
-        if at is None or not len(ends):  # what is said is not what stands there, but how it is normalized
+        at = self._said_bytes(said, text)
+        if at is None or not len(ends):
             return self._ends_by_offsets(text, len(whole))
         ends = at[ends]
         ends[-1] = len(whole)
@@ -225,6 +226,32 @@ class ByteView:
             found = self._backend.encode(text, add_special_tokens=False)
         return [max(end - shift, 0) for _, end in found.offsets[drop:]]
 
+    def _said_bytes(self, said: bytes, text: str) -> np.ndarray | None:
+        """(bytes said + 1): where in the text each byte that was said ends, when a tokenizer has written some
+        characters in another way (NFC) or dropped them, because it has no entry (offsets go astray there). None when
+        that does not explain what it said."""
+        at, place, n = np.zeros(len(said) + 1, np.int64), 0, 0
+        for cluster in _clusters(text):
+            size, other = len(cluster.encode("utf-8", "surrogatepass")), b""
+            if not said.startswith(cluster.encode("utf-8", "surrogatepass"), n):
+                other = self._normalized(cluster)
+            if other and said.startswith(other, n):
+                at[n + 1 : n + 1 + len(other)] = place + size
+                n, place = n + len(other), place + size
+                continue
+            for char in cluster:
+                raw = char.encode("utf-8", "surrogatepass")
+                if said.startswith(raw, n):
+                    at[n + 1 : n + 1 + len(raw)] = np.arange(place + 1, place + 1 + len(raw))
+                    n += len(raw)
+                place += len(raw)
+        return at if n == len(said) else None
+
+    def _normalized(self, cluster: str) -> bytes:
+        if self._backend.normalizer is None or not cluster.isprintable():
+            return b""
+        return str(self._backend.normalizer.normalize_str(cluster)).encode("utf-8", "surrogatepass")
+
     def _ends_by_offsets(self, text: str, size: int) -> np.ndarray:
         chars = np.fromiter((len(c.encode("utf-8", "surrogatepass")) for c in text), np.int64, len(text))
         to_byte = np.concatenate([[0], np.cumsum(chars)])
@@ -235,18 +262,13 @@ class ByteView:
         return ends
 
 
-def _kept_bytes(said: bytes, text: str) -> np.ndarray | None:
-    """(bytes said + 1): where in the text each byte that was said ends, when a tokenizer has dropped characters that it
-    has no entry for (offsets go astray there); None when it has changed some."""
-    at, place = np.zeros(len(said) + 1, np.int64), 0
-    n = 0
-    for char in text:
-        raw = char.encode("utf-8", "surrogatepass")
-        if said.startswith(raw, n):
-            at[n + 1 : n + 1 + len(raw)] = np.arange(place + 1, place + 1 + len(raw))
-            n += len(raw)
-        place += len(raw)
-    return at if n == len(said) else None
+def _clusters(text: str) -> Iterator[str]:
+    """Characters with the marks that are put on them, which a normalizer takes together."""
+    start = 0
+    for n in range(1, len(text) + 1):
+        if n == len(text) or not unicodedata.combining(text[n]):
+            yield text[start:n]
+            start = n
 
 
 def _family(state: dict[str, Any], tokenizer: Any) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.reading import Tables, _above, pair_tables
+from distill import reading
+from distill.reading import Tables, _above, _likeliest, pair_tables
 
 ORDER, SIZE = np.array([4, 2, 0, 1, 3, 4, 6]), 7
 sets = st.tuples(st.integers(0, 7), st.integers(0, 7), st.integers(-1, 6)).map(
@@ -63,3 +65,13 @@ def test_outcomes_above_a_floor(rows: int, vocabulary: int, seed: int, floor: fl
     row, token, mass = _above(p, floor)
     assert torch.equal(torch.stack([row, token], 1), (p > floor).nonzero())
     assert torch.equal(mass, p[p > floor])
+
+
+def test_a_flat_teacher_lists_no_more_than_the_likeliest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST", 3)
+    p = torch.tensor([[0.1, 0.4, 0.1, 0.2, 0.2], [0.0, 0.9, 0.0, 0.0, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]])
+    row, token, mass = _likeliest(p, *_above(p, 1e-5))
+    assert row.bincount().tolist() == [3, 2, 3]
+    assert sorted(token[row == 0].tolist()) == [1, 3, 4]
+    assert token[row == 1].tolist() == [1, 4]
+    assert torch.equal(mass, p[row, token])
