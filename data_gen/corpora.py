@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from data_gen.fields import as_dict, clean, kept, text_of
+from data_gen.fields import as_dict, kept, text_of
 from data_gen.records import DataError, Record
+from data_gen.web_text import clean, same_words
 
-_NO_LETTERS = re.compile(r"[\W_]+")
 WIKI = "介绍一下“{title}”。"
 NEWS = "以“{title}”为题写一篇新闻。"
 TRANSLATION = "把下面的英文翻译成中文。"
@@ -19,17 +19,16 @@ CAPTION = "写一句话，描述一张照片。"
 def _titled(row: Any, answer: str, *keep: str) -> Record:
     row = as_dict(row)
     title, desc = clean(text_of(row, "title", required=True)), clean(text_of(row, "desc"))
-    repeats = not desc or _NO_LETTERS.sub("", desc) in _NO_LETTERS.sub("", title)
     return Record(
         instruction=title,
-        input="" if repeats else desc,
+        input="" if same_words(desc, "") or same_words(desc, title) else desc,
         output=clean(text_of(row, answer, required=True)),
         meta=kept(row, *keep),
     )
 
 
 def baike(row: Any) -> Record:
-    """baike2018qa: `qid, category, title, desc, answer`; a description that only repeats the title is left out."""
+    """baike2018qa: `qid, category, title, desc, answer`; an empty description, or the title again, is left out."""
     return _titled(row, "answer", "qid", "category")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -68,19 +67,6 @@ def kept(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def paragraphs(*parts: str) -> str:
     """The parts that say something, with a blank line between them."""
     return "\n\n".join(part for part in parts if part.strip())
-
-
-_BREAK = re.compile(r"<\s*br\s*/?\s*>", re.IGNORECASE)
-_RETURNS = re.compile(r"\r+\n?")
-
-
-def clean(text: str) -> str:
-    """Web text without `<br>`, with one newline for each run of `\\r`, trimmed."""
-    if "<" in text:
-        text = _BREAK.sub("\n", text)
-    if "\r" in text:
-        text = _RETURNS.sub("\n", text)
-    return text.strip()
 
 
 def of_turns(turns: list[list[str]], system: str = "") -> Record:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from data_gen.converters import CONVERTERS, from_columns, guess
-from data_gen.fields import clean
 from data_gen.records import DataError, Record
+from data_gen.web_text import clean
 from tests.raw_rows import CASES
 
 
