@@ -52,7 +52,7 @@ def test_duplicate_conversations_are_told_by_what_is_asked_first() -> None:
 
 def test_what_duplicates_are_compared_with_takes_little_memory() -> None:
     """Less than 300 bytes a row, however long the rows are."""
-    filters = Filters({name: False for name in ("novelty", "repetition", "chinese_share", "refusal", "media")})
+    filters = Filters(dict.fromkeys(("novelty", "repetition", "chinese_share", "refusal", "media"), False))
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for number in range(3_000):
