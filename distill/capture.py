@@ -34,7 +34,7 @@ from distill.fused import teacher_logits
 from distill.model_folders import teacher_template
 from distill.plans import RowPlan
 from distill.reading import Tables
-from distill.signal_keys import data_fingerprint, record_keys, row_check, tokenization, weights_fingerprint
+from distill.signal_keys import cut_alike, data_fingerprint, record_keys, row_check, tokenization, weights_fingerprint
 from distill.targets import placed_masses
 from students.tokenizers import ByteView
 from teachers.base import DenseSignal, SignalTeacher, vocabulary_id
@@ -117,7 +117,7 @@ def capture(
     settings = replace(
         settings, teacher_template=teacher_template(teacher, settings.teacher_template, settings.template)
     )
-    moved = student is not None and vocabulary_id(student) != teacher.vocab_id
+    moved = student is not None and not cut_alike(teacher.tokenizer, student)
     tokenizer = student if moved else teacher.tokenizer
     theirs = ByteView(teacher.tokenizer)
     ours = ByteView(tokenizer) if moved else theirs

@@ -255,15 +255,19 @@ def _encoded(
 def _cut_like(student: Side, teacher: Side) -> Side:
     """In one vocabulary both sides must supervise the same tokens: drop from the teacher what the student lost."""
     counts, full = student.supervised_counts, teacher.supervised_counts
-    if (counts == full).all():
-        return teacher
     if (counts > full).any():
         raise DistillError("a teacher with the student's tokenizer must see the whole answer: raise data.max_length")
-    keep = teacher.supervised.copy()
-    for r in range(len(counts)):
-        at = teacher.start[r] + _at(teacher.supervised[teacher.row(r)])
-        keep[at[counts[r] :]] = False
-    teacher.supervised = keep
+    if (counts < full).any():
+        keep = teacher.supervised.copy()
+        for r in range(len(counts)):
+            at = teacher.start[r] + _at(teacher.supervised[teacher.row(r)])
+            keep[at[counts[r] :]] = False
+        teacher.supervised = keep
+    if (student.ids[student.supervised] != teacher.ids[teacher.supervised]).any():
+        raise DistillError(
+            "teacher and student have the same entries and seem to cut text alike, but some answers of data.train they "
+            "do not: give model.tokenizer the teacher's own tokenizer"
+        )
     return teacher
 
 

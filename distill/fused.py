@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from distill.errors import DistillError
 from distill.gradients import mixed_gradient
 from distill.losses import LossTerm, number
 from distill.reading import Tables
@@ -66,8 +67,21 @@ def head_parameters(head: Any) -> tuple[Tensor, Tensor | None]:
     weight, bias = whole(plain.weight), getattr(plain, "bias", None)
     for name in head.active_adapters if hasattr(head, "lora_A") and not head.merged else []:
         if name in head.lora_A:
+            _check_adapter(head, name)
             weight = weight + whole(head.get_delta_weight(name)).to(weight.dtype)
     return weight, None if bias is None else whole(bias, 1)
+
+
+def _check_adapter(head: Any, name: str) -> None:
+    """DistillError for what is more than a matrix added to the head's."""
+    more = {
+        "DoRA": head.use_dora.get(name),
+        "dropout": head.training and getattr(head.lora_dropout[name], "p", 0),
+        "a bias": head.lora_bias.get(name),
+    }
+    for what, there in more.items():
+        if there:
+            raise DistillError(f"a LoRA adapter of the output embedding with {what} cannot be trained; leave it out")
 
 
 class _Fused(torch.autograd.Function):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distill.losses import FLAT, LossTerm, confidence, direction, head_share, likeliest, number
+from distill.losses import FLAT, LOSSES, LossTerm, confidence, direction, head_share, likeliest, number
 from distill.partial import listed_kl_gradient
 
 TINY = 1.2e-38
@@ -151,6 +151,19 @@ def uld(rows: Rows) -> tuple[Tensor, Tensor]:
     return gap.abs().sum(-1), _through_softmax(rows, signs)[1]
 
 
+def by_autograd(loss: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The same of a loss of distill.losses that has no closed form here: right, and some times slower."""
+
+    def gradient(rows: Rows, **options: float) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            logits = rows.s.detach().requires_grad_()
+            value = loss(rows.t, torch.log_softmax(logits, -1), **options)
+            (slope,) = torch.autograd.grad(value.sum(), logits)
+        return value.detach(), slope
+
+    return gradient
+
+
 ROW_GRADIENTS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
@@ -164,6 +177,11 @@ ROW_GRADIENTS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
     "sparse_kl": sparse_kl,
     "uld": uld,
 }
+
+
+def row_gradient(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A loss's value and gradient: in closed form where there is one."""
+    return ROW_GRADIENTS.get(name) or by_autograd(LOSSES[name])
 
 
 def _log_ratio(first: Tensor, second: Tensor) -> Tensor:
@@ -264,7 +282,7 @@ def _mix(terms: Sequence[LossTerm], teacher: Tensor | None, student: Tensor, lab
             value.copy_(rows.s.gather(-1, labels[:, None]).squeeze(-1)).neg_()
             total[torch.arange(len(total), device=total.device), labels] -= weight
             continue
-        value[:], slope = ROW_GRADIENTS[term.name](rows, **term.options)
+        value[:], slope = row_gradient(term.name)(rows, **term.options)
         value.mul_(T**2)
         if term.confidence:
             sure = confidence(rows.t)

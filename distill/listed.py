@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distill.gradients import ROW_GRADIENTS, Rows
+from distill.gradients import Rows, row_gradient
 from distill.losses import LossTerm, number
 
 AT_ONCE_CPU = 2**18
@@ -145,7 +145,7 @@ def divergence_gradient(term: LossTerm, teacher: ListedTeacher, logits: Tensor) 
     gone = torch.cat([~there, of_rest == -math.inf], -1)
     log_p = torch.log_softmax(log_p.masked_fill(gone, -math.inf), -1)
     log_p = torch.where(known[:, None], log_p, student)
-    value, slope = ROW_GRADIENTS[term.name](Rows(log_p, student), **term.options)
+    value, slope = row_gradient(term.name)(Rows(log_p, student), **term.options)
     scale = heat**2 * known
     if term.confidence:
         scale = scale * log_p[:, :-1].amax(-1).exp()

@@ -4,7 +4,8 @@ Every function takes log-probabilities of both over the same classes, `(tokens, 
 `(tokens,)`. p is the teacher, q the student. Temperature and its square are applied once and for every loss alike
 (`divergence`), the mean over tokens by the caller.
 
-Adding a loss: one function, one line in LOSSES, and its slope in distill.gradients.
+Adding a loss: one function and one line in LOSSES. Its gradient is found by autograd, a chunk at a time, until somebody
+writes it down in closed form (distill.gradients), which is some times faster.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_gen.records import Record, content_id
 from distill.encoding import Side
+from teachers.base import vocabulary_id
 
 SAMPLES = 64
 SAMPLE_BYTES = 4096
@@ -43,6 +44,35 @@ def tokenization(tokenizer: Any) -> str:
     state.pop("padding", None)
     state.pop("truncation", None)
     return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+PROBES = (
+    "The Quick brown  FOX jumps, e\u0301t\u00e9 123,456.78!",
+    "小猫在家里看书。“你好！”Ａ１：① 今天是2024年5月1日　星期三",
+    "貓咪在家裡看書，\n\n\t第二行 <br> [UNK] ##ing \u2581x \U0001f389 don't",
+)
+EVERY = 16
+"""One entry of so many is cut, too"""
+
+
+def cut_alike(one: Any, other: Any) -> bool:
+    """Whether two tokenizers have the same entries and cut text into the same ones.
+
+    The same settings do; so do other ones that cut some hundred texts alike, for saving a tokenizer again with another
+    library may write the same in another way.
+    """
+    if vocabulary_id(one) != vocabulary_id(other):
+        return False
+    if not (hasattr(one, "backend_tokenizer") and hasattr(other, "backend_tokenizer")):
+        return one is other
+    if tokenization(one) == tokenization(other):
+        return True
+    texts = [*PROBES, *(one.decode([token]) for token in range(0, len(one), EVERY))]
+    return _cut(one, texts) == _cut(other, texts)
+
+
+def _cut(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    return [found.ids for found in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
 def weights_fingerprint(path: str) -> str:

@@ -22,9 +22,8 @@ from torch import Tensor
 
 from distill.errors import DistillError
 from distill.fused import Objective, TwoVocabularies
-from distill.gradients import ROW_GRADIENTS
 from distill.listed import ListedTeacher, OneVocabularyListed
-from distill.losses import LOSSES, LossTerm, number
+from distill.losses import LossTerm, number
 from distill.reading import Tables
 from distill.schedules import ends
 from distill.signal_keys import record_keys, row_check, tokenization
@@ -84,7 +83,7 @@ class StoredSignals:
                 f"loss {term.name!r} is not linear in the teacher's probabilities, so the draws in {self.path} would "
                 "bias it; use forward_kl, or capture with --method topk"
             )
-        if (found.moved and term.name != "forward_kl") or (term.name in LOSSES and term.name not in ROW_GRADIENTS):
+        if found.moved and term.name != "forward_kl":
             raise DistillError(f"loss {term.name!r} cannot be had from the signals in {self.path}; use forward_kl")
         if term.confidence and (found.method == "sampled" or found.moved):
             raise DistillError(f"loss {term.name!r}: draws and moved signals do not tell the teacher's confidence")

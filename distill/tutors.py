@@ -32,10 +32,11 @@ from distill.errors import DistillError
 from distill.fused import Objective, OneVocabulary, Part, TwoVocabularies, teacher_logits
 from distill.kept_signals import KeptSignals
 from distill.losses import LossTerm, number
+from distill.signal_keys import cut_alike
 from distill.spans import span_loss
 from distill.targets import Targets
 from students.tokenizers import ByteView
-from teachers.base import DenseSignal, SignalTeacher, nearest, vocabulary_id
+from teachers.base import DenseSignal, SignalTeacher, nearest
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Tutor:
         self.pad = pad_id(term.teacher.tokenizer)
         self.context: int | None = getattr(term.teacher, "context", None)
         self.aligner: Aligner | None = None
-        if term.teacher.vocab_id != vocabulary_id(student.tokenizer):
+        if not cut_alike(term.teacher.tokenizer, student.tokenizer):
             self.aligner = Aligner(self.view, student, floor)
         self._kept = KeptSignals() if keep else None
 

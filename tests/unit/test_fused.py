@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill import set_loss
+from distill.errors import DistillError
 from distill.fused import Objective, OneVocabulary, fused_losses, head_parameters
 from distill.losses import LossTerm, divergence, number
 from distill.reading import Tables
@@ -159,6 +160,19 @@ def test_lora_on_the_head() -> None:
     for slope, found in zip(slopes, torch.autograd.grad(value, [hidden, *factors]), strict=True):
         torch.testing.assert_close(found, slope, rtol=1e-4, atol=1e-5)
     assert head_parameters(plain)[0] is plain.weight
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [({"use_dora": True}, "DoRA"), ({"lora_dropout": 0.5}, "dropout"), ({"lora_bias": True}, "a bias")],
+)
+def test_what_is_more_than_a_matrix_is_refused(more: dict[str, Any], what: str) -> None:
+    peft = pytest.importorskip("peft")
+    model = nn.Module()
+    model.lm_head = drawn(bias=True)[1]
+    peft.inject_adapter_in_model(peft.LoraConfig(r=3, target_modules=["lm_head"], **more), model)
+    with pytest.raises(DistillError, match=f"with {what} cannot be trained"):
+        head_parameters(model.lm_head.train())
 
 
 def test_only_a_chunk_of_logits_exists() -> None:

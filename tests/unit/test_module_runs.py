@@ -129,3 +129,19 @@ def test_the_floor_is_a_probability(ground: Ground) -> None:
         distiller(ground, [CE, KL], ground.other, floor=1.5)
     with pytest.raises(DistillError, match=r"model\.floor"):  # also where nothing is aligned
         distiller(ground, [CE, KL], ground.same, floor=-0.1)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", ["same", "other"])
+def test_half_precision(name: str, precision: Any, ground: Ground) -> None:
+    """Weights or arithmetic in bf16: the losses are those of full precision but for bf16's rounding."""
+    found = []
+    for kind in ("32-true", precision):
+        model = distiller(ground, [CE, KL], getattr(ground, name))
+        trainer = pl.Trainer(
+            accelerator="cpu", max_steps=2, precision=kind, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(model, InstructionData(ground.train, batch_size=6))
+        found.append([float(trainer.logged_metrics[key]) for key in ("loss/ce", "loss/forward_kl")])
+    assert found[1] == pytest.approx(found[0], rel=0.03)
