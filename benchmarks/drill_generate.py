@@ -3,10 +3,11 @@
     python benchmarks/drill_generate.py kill      20 random `kill -9` over 1,000 rows, 64 in flight
     python benchmarks/drill_generate.py memory    100,000 rows: resident memory every 10,000
 
-`kill` compares what the server has seen with the journal after every kill. Answers that are paid twice are of two
-kinds: those that the server had written before the signal was sent, and that are not in the journal (delivered and
-lost: what the command is to blame for), and those that it wrote afterwards, to a process that was still being torn down
-(in flight at the kill: nobody was there any more to write them down). `memory` asks a teacher that answers at once and
+`kill` compares what the server has seen with the journal after every kill. Answers that are paid twice were delivered
+after the kill, to a process that was still being torn down, or before it and are not in the journal: because they lay
+unread in a socket, or because the command had read them and not written them down. Only for the last ones it is to
+blame: one a kill at most. `tests/killing.py` tells how they are told apart.
+`memory` asks a teacher that answers at once and
 prints how much memory the process holds as the rows go by.
 """
 
@@ -24,13 +25,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+OLD_S = 0.02
+"""Delivered so long before the kill, an answer is in the journal unless the machine let nobody read it"""
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from bench_generate import TEXT, question  # noqa: E402
 
 from teachers.base import Completion, Request  # noqa: E402
+from tests import killing  # noqa: E402
 from tests.fault_server import FaultServer  # noqa: E402
+from tests.killing import Kill  # noqa: E402
 
 
 def start(folder: Path, url: str, in_flight: int) -> subprocess.Popen[bytes]:
@@ -43,48 +48,48 @@ def start(folder: Path, url: str, in_flight: int) -> subprocess.Popen[bytes]:
 
 
 def kill(rows: int, kills: int, in_flight: int) -> None:
-    """Kill it at random moments, let the last run end, compare with what the server has seen."""
-    draw = random.Random(7)
-    lost, died, sent = 0, list[int](), list[int]()
-    counted: set[float] = set()
+    """Plain kills, then as many at which it is looked what had been read."""
+    for look in (False, True):
+        done, twice = drill(rows, kills, in_flight, look)
+        before, after = [s for each in done for s in each.before_s], sum(each.afterwards for each in done)
+        old, read = sum(s >= OLD_S for s in before), [each.read for each in done]
+        oldest = f", the oldest written {1000 * max(before):.1f} ms before the kill" if before else ""
+        print(f"{len(done)} kills over {rows} rows, {in_flight} in flight: no row lost, none doubled")
+        print(f"answers paid twice: {twice}, {max(each.twice for each in done)} at most a kill")
+        print(f"- delivered before the kill, and not in the journal: {len(before)}{oldest}")
+        if look:
+            print(f"- of these, read by the command and not written down: {sum(read)}")
+        print(
+            f"- delivered afterwards{', while it was being looked at,' if look else ''} to a dying process: {after}\n"
+        )
+        assert twice == sum(each.twice for each in done)
+        assert max(each.twice for each in done) <= in_flight
+        assert max(read) <= 1, "one is read and written down before the next is read"
+        assert old <= 0.01 * rows, "what was delivered a while ago is in the journal"
+
+
+def drill(rows: int, kills: int, in_flight: int, look: bool) -> tuple[list[Kill], int]:
+    """Kill it at random moments, let the last run end: the kills, and how many answers the server gave twice."""
+    draw, done, known = random.Random(7), list[Kill](), set[float]()
     with tempfile.TemporaryDirectory() as name, FaultServer(delay_s=0.05) as faults:
         folder = Path(name)
         lines = (json.dumps({"instruction": f"#{n}# 请回答第{n}个问题"}, ensure_ascii=False) for n in range(rows))
         (folder / "in.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         for _ in range(kills):
-            until = faults.answered.total() + draw.randint(1, rows // kills)
+            until = faults.answered.total() + draw.randint(1, rows // kills // 2)
             run = start(folder, faults.url, in_flight)
             while faults.answered.total() < until and run.poll() is None:
                 time.sleep(0.002)
             time.sleep(draw.random() * 0.05)
-            asked, at = faults.in_flight, time.monotonic()
-            run.kill()
-            run.communicate()
-            time.sleep(0.1)  # the server finds out
-            times = unwritten(folder / "out.jsonl.journal", faults) - counted
-            counted |= times
-            before, after = sum(time <= at for time in times), sum(time > at for time in times)
-            lost, died, sent = lost + before, [*died, after], [*sent, asked]
+            if run.poll() is not None:  # it was through
+                break
+            done.append(killing.kill(run, faults, folder / "out.jsonl.journal", known, look=look))
         out, _ = (last := start(folder, faults.url, in_flight)).communicate()
         assert last.returncode == 0, out.decode()
         got = [json.loads(line) for line in (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()]
         numbers = [row["instruction"].split(" ")[0] for row in got if row["output"].startswith(row["instruction"][:3])]
-        twice = faults.answered.total() - len(faults.answered)
-    print(f"{kills} kills over {rows} rows, {in_flight} in flight ({sum(sent) / kills:.0f} when it was killed)")
-    print(f"rows lost: {rows - len(set(numbers))}, doubled: {len(numbers) - len(set(numbers))}")
-    print(f"delivered before the kill and lost: {lost} in all, {100 * lost / rows:.1f} % of the rows")
-    print(f"in flight at the kill, answered while it died: {sum(died)} in all, {max(died)} at most a kill")
-    print(f"paid twice: {twice} in all, {twice / kills:.1f} a kill")
-    assert len(numbers) == len(set(numbers)) == rows
-    assert all(after <= asked for after, asked in zip(died, sent, strict=True))
-    assert twice == lost + sum(died)
-
-
-def unwritten(journal: Path, faults: FaultServer) -> set[float]:
-    """When the server wrote its last answer to each question that has none in the journal."""
-    rows = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
-    there = {int(json.loads(row)["name"].split("-")[1]) for row in rows}
-    return {times[-1] for number, times in list(faults.answered_at.items()) if number not in there}
+        assert len(numbers) == len(set(numbers)) == rows
+        return done, faults.answered.total() - len(faults.answered)
 
 
 class Talker:

@@ -40,6 +40,8 @@ class FaultServer:
         """Good answers that were sent to a client that was still there"""
         self.answered_at: dict[int, list[float]] = {}
         """When each of them was written"""
+        self.answered_to: dict[int, int] = {}
+        """The port of whoever was told the last one"""
         self.bodies: list[dict[str, Any]] = []
         self.faults: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()
@@ -140,11 +142,12 @@ class FaultServer:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if writer.is_closing() or self._readers[writer].at_eof():  # whoever asked is gone
             return False
-        at = time.monotonic()
         writer.write(f"HTTP/1.1 {status} X\r\n{lines}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        at = time.monotonic()  # it is in the socket of whoever asked
         await writer.drain()
         if fault is None:
             self.answered[number] += 1
+            self.answered_to[number] = writer.get_extra_info("peername")[1]
             self.answered_at.setdefault(number, []).append(at)
             self.keys[secret] += 1
         return True
