@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -144,11 +143,10 @@ def stats(argv: list[str]) -> int:
     if tally.total:
         print(tally.report(), file=sys.stderr)
     if args.svg:
+        from data_gen.outputs import write_text
         from distill.commands.stats_picture import picture
 
-        part = Path(args.svg + ".part")
-        part.write_text(picture(args.id, numbers), encoding="utf-8")
-        os.replace(part, args.svg)
+        write_text(Path(args.svg), picture(args.id, numbers))
     if args.json:
         return print_json(numbers | ({"unreadable": tally.total} if tally.total else {}))
     print_stats(args.id, numbers)

@@ -40,7 +40,7 @@ CASES: list[tuple[str, str]] = [
     ("eval llama --data broken.jsonl", "broken.jsonl, line 2"),
     ("datasets stats ./broken.jsonl", "broken.jsonl, line 2"),
     (f"{FIT} --data.train unknown.jsonl", "unknown.jsonl, line 1: field 'instruction' is missing"),
-    ("sample ./unknown.jsonl -o new.jsonl", "--columns instruction="),
+    ("sample ./unknown.jsonl --convert -o new.jsonl", "--columns instruction="),
     # nothing in them
     (f"{FIT} --data.train empty.jsonl", "no row with an answer in empty.jsonl"),
     (f"{FIT} --data.val mute.jsonl", "no row with an answer in mute.jsonl"),

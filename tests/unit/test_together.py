@@ -131,6 +131,13 @@ def test_a_card_is_written_whole_or_not_at_all(full: list[str], capsys: pytest.C
     assert not os.listdir()
 
 
+def test_a_picture_is_written_whole_or_not_at_all(full: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    full.append("lengths.svg")
+    assert main(["datasets", "stats", "curriculum", "--svg", "lengths.svg"]) == 2
+    assert "while writing lengths.svg; free some" in capsys.readouterr().err
+    assert not os.listdir()
+
+
 def test_a_source_is_added_whole_or_not_at_all(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
