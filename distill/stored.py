@@ -24,12 +24,13 @@ from distill.errors import DistillError
 from distill.fused import Objective, TwoVocabularies
 from distill.listed import ListedTeacher, OneVocabularyListed
 from distill.losses import LossTerm, number
+from distill.model_folders import model_folder
 from distill.reading import Tables
 from distill.schedules import ends
-from distill.signal_keys import record_keys, row_check, tokenization
+from distill.signal_keys import record_keys, row_check, tokenization, weights_fingerprint
 from distill.targets import Placed, collect_targets
 from teachers.base import vocabulary_id
-from teachers.signal_store import Signals, SignalStore
+from teachers.signal_store import Manifest, Signals, SignalStore
 
 
 @dataclass
@@ -39,7 +40,8 @@ class StoredSignals:
     path: str
     """The folder that `distill capture` wrote"""
     teacher: str | None = None
-    """The teacher that they must come from; default: whichever it was"""
+    """The teacher that they must come from, by its folder, whose weights are compared, or by its name; default:
+    whichever it was"""
     missing: bool = False
     """Train on the text alone where a row has no signals, instead of refusing"""
     store: SignalStore | None = field(default=None, init=False, repr=False)
@@ -60,10 +62,7 @@ class StoredSignals:
                 f"the signals in {self.path} are for a tokenizer with other {what} ({found.vocabulary_size} entries): "
                 "capture them with --student set to this student's tokenizer"
             )
-        if self.teacher is not None and self.teacher != found.teacher:
-            raise DistillError(
-                f"the signals in {self.path} are those of teacher {found.teacher!r}, not {self.teacher!r}"
-            )
+        self._check_teacher(found)
         for term in terms:
             self._check(term)
         if found.moved:
@@ -71,6 +70,18 @@ class StoredSignals:
             none = torch.zeros(0, dtype=torch.int64)
             self.tables = Tables(none, none.bool(), none.view(0, 3), order, silent, found.vocabulary_size)
         return not found.moved
+
+    def _check_teacher(self, found: Manifest) -> None:
+        if self.teacher is None:
+            return
+        weights = weights_fingerprint(model_folder(self.teacher))
+        if weights and weights != found.teacher_weights:
+            raise DistillError(f"the signals in {self.path} are those of {found.teacher!r} with other weights than "
+                               f"{self.teacher} has: capture them again")  # fmt: skip
+        if not weights and self.teacher != found.teacher:
+            raise DistillError(
+                f"the signals in {self.path} are those of teacher {found.teacher!r}, not {self.teacher!r}"
+            )
 
     def _check(self, term: LossTerm) -> None:
         """Whether a loss can be had from what was kept."""

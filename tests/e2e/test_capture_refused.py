@@ -46,6 +46,15 @@ def test_what_differs_is_named(options: dict, model: dict, data: dict, sentence:
         )  # fmt: skip
 
 
+def test_a_teacher_of_the_same_name_is_known_by_its_weights(ground: Path) -> None:
+    store = ground / "plain"
+    if not store.exists():
+        made(ground, "plain")
+    assert distiller(ground, "sp", TERMS, signals=StoredSignals(str(store), teacher=str(ground / "llama"))).signals
+    with pytest.raises(ValueError, match=r"those of 'llama' with other weights than .*other has: capture them again"):
+        distiller(ground, "sp", TERMS, signals=StoredSignals(str(store), teacher=str(ground / "other")))
+
+
 def test_moved_signals_are_for_one_loss(ground: Path) -> None:
     store = made(ground, "moved", "wp", method="topk", size=8)
     for name in ("jsd", "uld", "alm"):
