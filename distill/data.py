@@ -85,6 +85,8 @@ class InstructionData(pl.LightningDataModule):
         self.rows: dict[str, EncodedRows] = {}
         self._found: dict[str, list[Record]] = {}
         self.plan: BatchPlan | None = None
+        self.skipped: list[str] = []
+        """What is left out, cut or cannot be written, with counts: said at once and once more at the end"""
         self._resume_at: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
@@ -115,20 +117,26 @@ class InstructionData(pl.LightningDataModule):
         share = self.question_share if part == "train" else 0.0
         student = _encoded("student", model.student_view, self.template, records, self.max_length, share)
         keep = [r for r, n in enumerate(student.supervised_counts) if n > 1]
-        if len(keep) < len(records):
-            print(f"{part}: {len(records) - len(keep)} rows have no answer within {self.max_length} tokens, left out",
-                  file=sys.stderr)  # fmt: skip
+        if gone := {*range(len(records))} - {*keep}:
+            empty = sum(not records[r].output for r in gone)
+            self._skip(empty, f"{part}: {empty} rows have no answer, left out")
+            long = len(gone) - empty
+            self._skip(long, f"{part}: {long} rows have no answer within {self.max_length} tokens, left out")
             records = [records[r] for r in keep]
             student = _encoded("student", model.student_view, self.template, records, self.max_length, share)
         if not records:
             raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
-        if student.unknown:
-            print(f"{part}: at {student.unknown} places in answers the student's tokenizer has no entry, "
-                  f"{model.student_view.tokenizer.unk_token} is learnt there", file=sys.stderr)  # fmt: skip
-        if student.cut:
-            print(f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens", file=sys.stderr)
+        unknown = model.student_view.tokenizer.unk_token
+        self._skip(student.unknown, f"{part}: at {student.unknown} places in answers the student's tokenizer has no "
+                                    f"entry, {unknown} is learnt there")  # fmt: skip
+        self._skip(student.cut, f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens")
         self.records[part] = records
         return EncodedRows(student, model.student_pad, self._teach(model, part, records, student), self.width)
+
+    def _skip(self, count: int, sentence: str) -> None:
+        if count:
+            self.skipped.append(sentence)
+            print(sentence, file=sys.stderr)
 
     def _teach(self, model: Any, part: str, records: list[Record], student: Side) -> list[TaughtRows]:
         """The rows as the model's teachers read them; nobody is asked in validation."""
@@ -137,10 +145,8 @@ class InstructionData(pl.LightningDataModule):
         if self.question_share:
             raise DistillError("data.question_share goes without a teacher: set it to 0, or model.teacher to null")
         by_tutor = shares(model.tutors, records)
-        if alone := int((by_tutor.sum(0) == 0).sum()):
-            print(
-                f"train: no teacher is for {alone} of {len(records)} rows, their text alone is learnt", file=sys.stderr
-            )
+        alone = int((by_tutor.sum(0) == 0).sum())
+        self._skip(alone, f"train: no teacher is for {alone} of {len(records)} rows, their text alone is learnt")
         return [self._taught(model, n, records, student, by_tutor[n]) for n in range(len(model.tutors))]
 
     def _taught(self, model: Any, n: int, records: list[Record], student: Side, share: np.ndarray) -> TaughtRows:
@@ -164,6 +170,10 @@ class InstructionData(pl.LightningDataModule):
             which = f" from teacher {n + 1}" if len(model.tutors) > 1 else ""
             print(f"train: {100 * covered / max(total, 1):.1f} % of {total} supervised tokens have a target{which}",
                   file=sys.stderr)  # fmt: skip
+            self._skip(total - covered, f"train: {total - covered} supervised tokens have no target{which}, their text "
+                                        "alone is learnt")  # fmt: skip
+            self._skip(rows.side.unknown, f"train: at {rows.side.unknown} places in answers the tokenizer of teacher "
+                                          f"{n + 1} has no entry")  # fmt: skip
         if model.features is not None:
             same = self.template == template
             shared = {r: rows.plans[r].shared() if rows.plans else None for r in asked}

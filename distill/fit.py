@@ -55,6 +55,7 @@ def main(argv: list[str]) -> int:
             print(f"\nstopped; the same command goes on from {cli.folder / 'checkpoints'}", file=sys.stderr)
         return 130
     if argv[0] == "fit" and cli.trainer.is_global_zero:
+        print(*cli.datamodule.skipped, sep="\n", end="\n" if cli.datamodule.skipped else "", file=sys.stderr)
         print(f"student: {cli.folder / 'student'}", file=sys.stderr)
     return 0
 

@@ -215,3 +215,15 @@ def test_settings_that_do_not_fit(
     assert last.startswith("distill: ")
     assert said in last
     assert "http" not in last
+
+
+def test_what_was_left_out_is_said_at_the_end_once_more(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_records(
+        "a.jsonl", [Record("空", output=""), *(Record(f"第{n}句", output="长话" * 40 * n) for n in range(1, 6))]
+    )
+    assert fit("--trainer.max_steps=1", "--data.max_length=60") == 0
+    *_, empty, cut, last = capsys.readouterr().err.splitlines()
+    assert empty == "train: 1 rows have no answer, left out"
+    assert cut.startswith("train: ")
+    assert cut.endswith("answers cut at 60 tokens")
+    assert last == "student: run/student"
