@@ -1,4 +1,4 @@
-"""Two long drills of `distill generate`; the test suite runs the first one smaller.
+"""Two long drills of `distill generate`; the test suite runs both smaller.
 
     python benchmarks/drill_generate.py kill      20 random `kill -9` over 1,000 rows, 64 in flight
     python benchmarks/drill_generate.py memory    100,000 rows: resident memory every 10,000
@@ -6,9 +6,8 @@
 `kill` compares what the server has seen with the journal after every kill. Answers that are paid twice were delivered
 after the kill, to a process that was still being torn down, or before it and are not in the journal: because they lay
 unread in a socket, or because the command had read them and not written them down. Only for the last ones it is to
-blame: one a kill at most. `tests/killing.py` tells how they are told apart.
-`memory` asks a teacher that answers at once and
-prints how much memory the process holds as the rows go by.
+blame: one a kill at most. `tests/killing.py` tells how they are told apart. `memory` asks a teacher that answers at
+once and prints how much memory the process holds as the rows go by, and by how much it may grow.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from typing import Any
 
 OLD_S = 0.02
 """Delivered so long before the kill, an answer is in the journal unless the machine let nobody read it"""
+A_ROW, SLACK_MB = 96, 3
+"""Two tables of up to 48 bytes a row, the journal's and that of duplicates; and what an allocator keeps"""
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
@@ -111,14 +112,15 @@ def memory(rows: int) -> None:
     from data_gen.strategies.answer import Answer
 
     print("| rows | MB resident |\n|---|---|")
-    write, count = harvest._write, 0
+    write, count, held = harvest._write, 0, dict[int, float]()
 
     def counted(file: Any, row: Any) -> None:
         nonlocal count
         write(file, row)
         count += 1
         if count % (rows // 10) == 0 or count == 100:
-            print(f"| {count:,} | {_resident_mb():.1f} |", flush=True)
+            held[count] = _resident_mb()
+            print(f"| {count:,} | {held[count]:.1f} |", flush=True)
 
     harvest._write = counted
     with tempfile.TemporaryDirectory() as name:
@@ -129,6 +131,10 @@ def memory(rows: int) -> None:
         report = run(Answer(str(path)), Talker(), Path(name) / "out.jsonl", filters={"novelty": False})
     assert report.accepted == rows, report.rejected
     print(f"\n{1000 * (time.process_time() - start) / rows:.2f} ms of processor time a row without the network")
+    first, *_, last = sorted(held)[1:]
+    grown, most = held[last] - held[first], (last - first) * A_ROW / 2**20 + SLACK_MB
+    print(f"grown by {grown:.1f} MB from {first:,} rows on; allowed: {most:.1f}, {A_ROW} bytes a row and {SLACK_MB} MB")
+    assert grown <= most
 
 
 def _resident_mb() -> float:

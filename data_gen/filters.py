@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_gen.media_tasks import needs_media
 from data_gen.normal import characters, normalised
+from data_gen.places import Ids
 from data_gen.records import DataError, Record
 from data_gen.refusals import is_refusal
 from teachers.base import nearest
@@ -134,7 +135,7 @@ class Filters:
         self.settings = dict(settings or {})
         self.rejected: Counter[str] = Counter()
         self._defaults = defaults or {}
-        self._seen: dict[bytes, str] = {}
+        self._seen = Ids()
         """Ids of the rows that were kept, by the digests of their tasks"""
         self._chains: dict[str, list[tuple[Callable[..., Verdict], dict[str, Any]]]] = {}
         for name in (*self.settings, *(name for of in self._defaults.values() for name in of)):

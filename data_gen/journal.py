@@ -2,8 +2,8 @@
 
 One JSON object a line, appended by one write each, so that a kill at any byte leaves whole rows and at most one torn
 tail, which the next opening cuts off. Rows are found by the hash of everything that decides the answer; what is held
-in memory is 40 bytes a row, whatever the answers' length. The file is locked while it is open: two runs never write
-one journal.
+in memory is 24 to 48 bytes a row, whatever the answers' length. The file is locked while it is open: two runs never
+write one journal.
 
     jq -r '[.name, .usage.completion_tokens, .text] | @tsv' out.jsonl.journal
 """

@@ -11,11 +11,8 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_gen.journal import Journal, compact, completion_of, request_hash
-from data_gen.places import Places
 from data_gen.records import DataError
 from teachers.base import Completion, Request
 
@@ -74,27 +71,6 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(lines[0] + b"{broken}\n" + lines[2])
     with pytest.raises(DataError, match="line 2 is damaged"):
         Journal(tmp_path / "j")
-
-
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10**12)), max_size=60))
-def test_the_table_of_places_is_a_dict(pairs: list[tuple[int, int]]) -> None:
-    places, expected = Places(), {}
-    places._clear(2)  # it grows all the time
-    for number, start in pairs:
-        key = f"{(number + 1) << 80:032x}" if number % 2 else f"key{number}"
-        places.put(key, start)
-        expected[key] = start
-    assert len(places) == len(expected)
-    assert all(places.get(key) == start for key, start in expected.items())
-    assert places.get("another") is None
-
-
-def test_its_index_is_small() -> None:
-    places = Places()
-    for number in range(20_000):
-        places.put(request_hash("m", Request("", [{"role": "user", "content": str(number)}]), local=False), number)
-    assert places._marks.itemsize * (len(places._marks) + len(places._starts)) <= 80 * 20_000
-    assert len(places) == 20_000
 
 
 def test_compact_keeps_the_last_row_of_each_request(tmp_path: Path) -> None:
