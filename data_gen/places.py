@@ -36,8 +36,13 @@ class Places:
 
     def of_mark(self, mark: int) -> int | None:
         """The same by 64 bits, of which not all are 0."""
-        at = self._slot(mark)
-        return self._starts[at] if self._marks[at] == mark else None
+        marks, within = self._marks, self._size - 1
+        at = mark & within
+        while there := marks[at]:
+            if there == mark:
+                return self._starts[at]
+            at = (at + 1) & within
+        return None
 
     def put(self, key: str, start: int) -> None:
         """Remember, or move, a row."""
@@ -78,7 +83,7 @@ class Ids:
         return len(self._numbers) + len(self._others)
 
     def __contains__(self, digest: object) -> bool:
-        mark = _of_bytes(digest)  # type: ignore[arg-type]
+        mark = int.from_bytes(digest, "big") or 1  # type: ignore[arg-type]
         return self._numbers.of_mark(mark) is not None or digest in self._others
 
     def __getitem__(self, digest: bytes) -> str:
