@@ -51,7 +51,7 @@ def test_the_line_follows_what_arrives(tmp_path: Path, capsys: pytest.CaptureFix
     run(questions(tmp_path / "in.jsonl", 30), Held(), out)
     *during, last = capsys.readouterr().err.splitlines()
     seen = [line for line in during if line.startswith("generate: 29/30 rows, ")]
-    assert len(seen) >= 3
+    assert len(seen) >= 2
     assert re.search(
         r"29/30 rows, \d+\.\d rows/s, 0 s left, 0 accepted, 0 rejected, \d[\d,]* tokens, 29 wait for their turn, "
         r"waiting for 1, the longest for \d+ s \(1 to be tried again\)$",
@@ -74,7 +74,7 @@ def test_it_is_alive_while_nothing_arrives(tmp_path: Path, capsys: pytest.Captur
 
     run(questions(tmp_path / "in.jsonl", 3), Slow(), tmp_path / "out.jsonl")
     waits = [line for line in capsys.readouterr().err.splitlines() if "waiting for 3, the longest for" in line]
-    assert len(waits) >= 3
+    assert len(waits) >= 2
     assert waits[0].startswith("generate: 0/3 rows, 0 accepted, 0 rejected, 0 tokens, ")
 
 
@@ -83,8 +83,9 @@ def test_a_batch_is_spoken_of_when_something_changed(tmp_path: Path, capsys: pyt
     teacher = Held()
     teacher.batched = True  # type: ignore[attr-defined]
     run(questions(tmp_path / "in.jsonl", 30), teacher, tmp_path / "out.jsonl")
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in told] == ["generate: 29/30 rows", "generate: 30/30 rows"]
+    told = [line.split(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert told.count("generate: 29/30 rows") == 1, "nothing is said while nothing changes"
+    assert told[-1] == "generate: 30/30 rows"
 
 
 @pytest.fixture
