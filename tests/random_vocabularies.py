@@ -53,10 +53,12 @@ def _byte(words: Sequence[str], draw: random.Random) -> Any:
 
 
 def _sentencepiece(words: Sequence[str], draw: random.Random) -> Any:
-    """Some characters have a piece, the others come in bytes."""
+    """Some characters have a piece, the others come in bytes; line feeds among them where there is a dummy space."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
+    dummy = [normalizers.Prepend(SPACE)] if draw.random() < 0.7 else []
     known = [c for c in sorted({c for word in words for c in word.replace(" ", SPACE)}) if draw.random() < 0.8]
+    known = [c for c in known if c != "\n" or not dummy]
     sequences = [[c for c in word.replace(" ", SPACE) if c in known] for word in words]
     merges = _merged(sequences, draw, draw.randint(0, 30))
     fixed = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
@@ -67,7 +69,6 @@ def _sentencepiece(words: Sequence[str], draw: random.Random) -> Any:
             fuse_unk=True,
         )
     )  # fmt: skip
-    dummy = [normalizers.Prepend(SPACE)] if draw.random() < 0.7 else []
     backend.normalizer = normalizers.Sequence([*dummy, normalizers.Replace(" ", SPACE)])
     backend.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
     return _fast(backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")

@@ -39,6 +39,11 @@ def text_between(text: bytes, ends: np.ndarray) -> list[bytes]:
     return [text[a:b] for a, b in pairwise(starts)]
 
 
+def in_two(view: ByteView, text: str) -> bool:
+    """Whether a character may be two tokens, of which one covers nothing: İ is two characters in lower case."""
+    return view.lowercase and "İ" in text
+
+
 def shown(view: ByteView, text: bytes) -> str:
     """As the tokenizer's entries have it: WordPiece drops white space and controls, and may lower-case."""
     said = text.decode()
@@ -62,7 +67,7 @@ def test_offsets_never_drift(view: ByteView, texts: list[str]) -> None:
         assert ids[-1] == view.eos_id
         covered = text_between(whole, ends[:-1])
         if view.family == "wordpiece":
-            if view.lowercase and "İ" in text:  # two characters in lower case, which may be two tokens
+            if in_two(view, text):
                 continue
             for token, part in zip(ids, covered, strict=False):
                 entry = view.entries[token]
@@ -89,7 +94,8 @@ def test_every_token_with_bytes_has_a_target_whose_masses_are_one(
     plans = [aligner.plan([text], *both, n) for n, text in enumerate(texts)]
     for n, (text, row) in enumerate(zip(texts, plans, strict=True)):
         heard = np.array([aligner.sets.student_bytes[u] != b"" for u in row.ids.tolist()])
-        assert not can_be_followed(teacher, both[0], n, text) or (row.teacher_at[heard] >= 0).all()
+        if can_be_followed(teacher, both[0], n, text) and not in_two(student, text):
+            assert (row.teacher_at[heard] >= 0).all()
     plan, rows = aligner.batch(plans), sum(len(row.ids) for row in plans)
     draw = torch.Generator().manual_seed(seed)
     theirs = torch.randn(sum(row.teacher_tokens for row in plans), len(teacher.entries), generator=draw) * sharp
