@@ -53,7 +53,7 @@ def shown(view: ByteView, text: bytes) -> str:
     return said.lower() if view.lowercase else said
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(VIEW, st.lists(TEXT, min_size=1, max_size=4))
 def test_offsets_never_drift(view: ByteView, texts: list[str]) -> None:
     """Every token covers the bytes of its entry, whatever stands before it."""
@@ -83,7 +83,7 @@ def can_be_followed(teacher: ByteView, side: Side, n: int, text: str) -> bool:
     return teacher.tokenizer.unk_token_id not in side.ids[side.row(n)] and text[-1:] not in DROPPED
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(VIEW, VIEW, st.lists(TEXT, min_size=1, max_size=3), FLOOR, SHARP, st.integers(0, 99))
 def test_every_token_with_bytes_has_a_target_whose_masses_are_one(
     teacher: ByteView, student: ByteView, texts: list[str], floor: float, sharp: float, seed: int

@@ -53,7 +53,7 @@ def test_nearly_every_token_has_a_target_whose_masses_are_one(
     aligner, plans, _ = planned(views[teacher], views[student], CHINESE)
     at = np.concatenate([plan.teacher_at for plan in plans])
     assert (at >= 0).mean() >= 0.99
-    for texts, sharp in ((CHINESE, 1.0), (ANY, 1.0), (MIXED + ANY, 5.0)):
+    for texts, sharp in ((CHINESE, 1.0), (MIXED + ANY, 5.0)):
         _, plans, _ = planned(views[teacher], views[student], texts)
         theirs, ours = noise(plans, views[teacher], views[student])
         targets = moved(aligner, theirs * sharp, aligner.batch(plans), len(ours))
