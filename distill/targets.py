@@ -141,9 +141,11 @@ def _listed(
     mass = torch.cat([said[n] * step[child], left[last], asked["inside"]])
     whole = _sums(rows, row, mass)
     shares = torch.cat([share, share.new_ones(1)])[place]  # the last one for "no plain row"
-    mass = (mass * torch.where(place >= 0, shares, 1 / whole.clamp_min(NOTHING)[row])).float()
+    known = whole > NOTHING
+    alone = torch.where(known, 1 / whole.clamp_min(NOTHING), 0.0)
+    mass = (mass * torch.where(place >= 0, shares, alone[row])).float()
     found = Placed(row, torch.cat([kind[child], rest[last], inside[:, 3]]), mass, sets)
-    return found, (whole > NOTHING).double()
+    return found, known.double()
 
 
 @torch.no_grad()

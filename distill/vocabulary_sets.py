@@ -65,6 +65,7 @@ class VocabularySets:
         self.lowercase = teacher.lowercase or student.lowercase
         self.teacher_bytes = [self.canonical(b) if b is not None else None for b in teacher.entries]
         self._firsts: dict[bytes, int] = {}
+        self._written: dict[frozenset[int], tuple[int, int, int]] = {}
         self._children: dict[Path, Children] = {}
         self._never: dict[int, frozenset[int]] = {}
         self._impossible: dict[tuple[Path, int], np.ndarray] = {}
@@ -145,7 +146,16 @@ class VocabularySets:
         low, high = ranges[:, 0], ranges[:, 1]
         extra = self.firsts(texts)
         inside = [e in self.order[a:b] for e, a, b in zip(extra, low, high, strict=True)]
-        return Sets(low, high, np.where(inside, -1, extra))
+        return self._known_by_one(Sets(low, high, np.where(inside, -1, extra)))
+
+    def _known_by_one(self, sets: Sets) -> Sets:
+        """The same sets, each as it was written first: two ranges may hold the same entries."""
+        for n in np.flatnonzero(sets.sizes > 1):
+            a, b, e = int(sets.low[n]), int(sets.high[n]), int(sets.extra[n])
+            members = frozenset([*self.order[a:b].tolist(), *([e] if e >= 0 else [])])
+            written = (0, 0, e if e >= 0 else int(self.order[a])) if len(members) == 1 else (a, b, e)
+            sets.low[n], sets.high[n], sets.extra[n] = self._written.setdefault(members, written)
+        return sets
 
     def _one_token_sets(self) -> Sets:
         """The set of every one-token path, by teacher id; EOS answers EOS; empty for other special entries."""

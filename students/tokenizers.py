@@ -23,7 +23,7 @@ from students.errors import StudentError
 
 SPACE = "\u2581"
 _BYTE_ENTRY = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_ANCHOR = "\n"
+_ANCHORS = ("\n", "。", ".", "a", "0")
 LEAST = 32
 """A tokenizer with fewer entries came out broken"""
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
@@ -122,9 +122,10 @@ class ByteView:
 
     @cached_property
     def entries(self) -> list[bytes | None]:
-        special = set(self.tokenizer.all_special_ids)
         size = max(self.tokenizer.get_vocab().values()) + 1
-        added = {i: str(t) for i, t in self.tokenizer.added_tokens_decoder.items()}
+        added = self.tokenizer.added_tokens_decoder
+        # Some are special without being any of the tokenizer's own: Llama-3 reserves 250.
+        special = {*self.tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
         entries: list[bytes | None] = [None] * size
         for token, index in self.tokenizer.get_vocab().items():
             if index in special:
@@ -153,16 +154,21 @@ class ByteView:
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, in one call of the tokenizer."""
-        if self.family != "sentencepiece":
-            return [e.ids for e in self._backend.encode_batch(list(texts), add_special_tokens=False)]
-        anchor = self._anchor_ids
-        found = self._backend.encode_batch([_ANCHOR + t for t in texts], add_special_tokens=False)
-        return [
-            e.ids[len(anchor) :]
-            if e.ids[: len(anchor)] == anchor
-            else self._backend.encode(text, add_special_tokens=False).ids
-            for e, text in zip(found, texts, strict=True)
-        ]
+        return [found.ids[drop:] for found, drop, _ in self._later(texts)]
+
+    def _later(self, texts: Sequence[str]) -> list[tuple[Any, int, int]]:
+        """Each text as a later part: what the backend finds, and how many ids and characters of it come before."""
+        ways = [("", [])] if self.family != "sentencepiece" else [*self._anchors, ("", [])]
+        done: dict[int, tuple[Any, int, int]] = {}
+        for anchor, ids in ways:  # nearly always the first one does
+            left = [n for n in range(len(texts)) if n not in done]
+            found = self._backend.encode_batch([anchor + texts[n] for n in left], add_special_tokens=False)
+            done |= {
+                n: (e, len(ids), len(anchor)) for n, e in zip(left, found, strict=True) if e.ids[: len(ids)] == ids
+            }
+            if len(done) == len(texts):
+                break
+        return [done[n] for n in range(len(texts))]
 
     def encode_broken(self, text: bytes) -> list[int]:
         """Ids of bytes that are no UTF-8: through the byte entries; empty when the tokenizer has none."""
@@ -182,8 +188,11 @@ class ByteView:
         return {b: i for b, i in found.items() if i is not None} if None not in found.values() else {}
 
     @cached_property
-    def _anchor_ids(self) -> list[int]:
-        return self._backend.encode(_ANCHOR, add_special_tokens=False).ids
+    def _anchors(self) -> list[tuple[str, list[int]]]:
+        """Characters to stand before a text, so that it gets no dummy space, with their ids. Those for which there is
+        only an unknown entry will not do: what follows might melt into it."""
+        found = [(text, self._backend.encode(text, add_special_tokens=False).ids) for text in _ANCHORS]
+        return [(text, ids) for text, ids in found if ids and self.tokenizer.unk_token_id not in ids]
 
     def ends(self, text: str, ids: Sequence[int]) -> np.ndarray:
         """Where each entry of `ids = encode(text)` ends, in bytes of `text`; never decreasing, the last one at the end.
@@ -202,7 +211,11 @@ class ByteView:
         at = self._said_bytes(said, text)
         if at is None or not len(ends):
             return self._ends_by_offsets(text, len(whole))
+        nameless = np.array([self.entries[i] is None for i in ids])
         ends = at[ends]
+        if nameless.any():  # an unknown entry stands for what nobody has said
+            ends[nameless] = np.maximum(ends, self._ends_by_offsets(text, len(whole)))[nameless]
+            ends = np.minimum.accumulate(ends[::-1])[::-1]
         ends[-1] = len(whole)
         return ends
 
@@ -219,11 +232,7 @@ class ByteView:
 
     def _later_ends(self, text: str) -> list[int]:
         """The same for `encode(text)`."""
-        shift, drop = (len(_ANCHOR), len(self._anchor_ids)) if self.family == "sentencepiece" else (0, 0)
-        found = self._backend.encode(_ANCHOR[:shift] + text, add_special_tokens=False)
-        if found.ids[:drop] != self._anchor_ids[:drop]:  # as in encode_many
-            shift = drop = 0
-            found = self._backend.encode(text, add_special_tokens=False)
+        ((found, drop, shift),) = self._later([text])
         return [max(end - shift, 0) for _, end in found.offsets[drop:]]
 
     def _said_bytes(self, said: bytes, text: str) -> np.ndarray | None:
@@ -235,6 +244,9 @@ class ByteView:
             size, other = len(cluster.encode("utf-8", "surrogatepass")), b""
             if not said.startswith(cluster.encode("utf-8", "surrogatepass"), n):
                 other = self._normalized(cluster)
+                if said.startswith(b" " + cluster.encode("utf-8", "surrogatepass"), n):  # a dummy space in the midst
+                    n, other = n + 1, b""
+                    at[n] = place
             if other and said.startswith(other, n):
                 at[n + 1 : n + 1 + len(other)] = place + size
                 n, place = n + len(other), place + size
