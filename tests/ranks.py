@@ -48,6 +48,7 @@ class Task:
     batch_size: int = 2
     accumulate: int = 1
     steps: int = 2
+    precision: str = "32-true"
     argv: list[str] = field(default_factory=list)
     """`distill fit` with these instead"""
 
@@ -160,8 +161,8 @@ def steps_of(task: Task, folder: Path) -> Catch:
     trainer = pl.Trainer(
         accelerator="cpu", devices=1 if task.strategy == "alone" else 2, strategy=a_strategy(task.strategy, blocks),
         max_steps=task.steps, accumulate_grad_batches=task.accumulate, gradient_clip_val=CLIP, callbacks=[catch],
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False,
+        precision=task.precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(model, data)
     return catch

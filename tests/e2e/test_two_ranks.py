@@ -28,6 +28,12 @@ STEPS = [
     Task("fsdp1", strategy="fsdp1", accumulate=2),
     Task("fsdp1-blocks", strategy="fsdp1-blocks", student="untied", accumulate=2),
 ]
+BF16 = [
+    Task("ddp-bf16", precision="bf16-mixed", packing=True, batch_size=1),
+    Task("fsdp2-bf16", strategy="fsdp2", precision="bf16-mixed", accumulate=2),
+    Task("fsdp2-bf16-whole", strategy="fsdp2", precision="bf16-true", accumulate=2),
+]
+"""Rounded so coarsely that only the sum of it all is compared"""
 SPLIT = "{class_path: pytorch_lightning.strategies.ModelParallelStrategy, init_args: {data_parallel_size: 2, " \
     "tensor_parallel_size: 1, save_distributed_checkpoint: false}}"  # fmt: skip
 STOP = ["--trainer.callbacks+=tests.ranks.StopAfter", "--trainer.callbacks.step=3"]
@@ -53,7 +59,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Task(f"{name}-resumed", argv=fit_argv(folder, f"{name}-parts", kind)),
         ]
     last = Task("fsdp1-linear", strategy="fsdp1-linear", student="untied")
-    together(folder, [*STEPS, *runs, last])
+    together(folder, [*STEPS, *BF16, *runs, last])
     return folder
 
 
@@ -82,7 +88,7 @@ def alone(ground: Path) -> Any:
     done: dict[Any, Catch] = {}
 
     def steps(task: Task) -> Catch:
-        key = (task.student, task.packing, task.accumulate)
+        key = (task.student, task.packing, task.accumulate, task.precision)
         if key not in done:
             done[key] = steps_of(replace(task, strategy="alone", accumulate=2 * task.accumulate), ground)
         return done[key]
@@ -107,6 +113,16 @@ def test_two_ranks_take_the_steps_of_one(task: Task, ground: Path, alone: Any) -
     left = {name for name in theirs.weights if name.startswith("student.") and not task.strategy.startswith("fsdp1")}
     assert ours["left"].keys() == left
     assert all(torch.equal(value, ours["weights"][name]) for name, value in ours["left"].items())
+
+
+@pytest.mark.parametrize("task", BF16, ids=lambda task: task.name)
+def test_two_ranks_in_half_precision(task: Task, ground: Path, alone: Any) -> None:
+    """The first step's gradients are those of one process but for what bf16 rounds."""
+    ours, theirs = found_by(ground, task.name)["gradients"][0], alone(task).gradients[0]
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        gap = (ours[name].float() - value.float()).norm()
+        assert gap <= 0.03 * torch.stack([g.float().norm() for g in theirs.values()]).norm(), name
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
