@@ -48,7 +48,7 @@ class Task:
     batch_size: int = 2
     accumulate: int = 1
     steps: int = 2
-    precision: str = "32-true"
+    precision: Any = "32-true"
     argv: list[str] = field(default_factory=list)
     """`distill fit` with these instead"""
 

@@ -22,30 +22,18 @@ from data_gen.contamination import Contamination, item_text, plain
 from data_gen.mixes import build_mix
 from data_gen.near_duplicates import NearDuplicates, grams_of
 from data_gen.records import DataError, Record, content_id, read_records, write_records
+from tests import mixing
+from tests.mixing import recipe, taken
 
 TEXT = "".join(chr(0x4E00 + (i * 7919) % 6000) for i in range(3000))
 
 
-@pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MINITUO_DATA", raising=False)
-
-
-def recipe(sources: dict[str, Any], **keys: Any) -> str:
-    Path("mix.yaml").write_text(
-        yaml.safe_dump({"name": "mine", "sources": sources, **keys}, allow_unicode=True, sort_keys=False)
-    )
-    return "mix.yaml"
+in_empty_folder = mixing.in_empty_folder
 
 
 def records(path: str, *rows: Record) -> str:
     write_records(path, rows)
     return f"./{path}"
-
-
-def questions(path: str = "out.jsonl") -> list[str]:
-    return [record.instruction for record in read_records(path)]
 
 
 def test_nfkc_and_simplified() -> None:
@@ -82,7 +70,7 @@ def test_filters_and_licences() -> None:
     filters = {"length": {"min_instruction": 2, "max_output": 40}, "chinese_share": {"least": 0.5}}
     source = {records("a.jsonl", *rows): {"rows": "all", "licence": "MIT"}}
     manifest = build_mix(recipe(source, filters=filters, licences=["MIT"]), "out.jsonl")
-    assert questions() == ["这一行没有问题"]
+    assert taken() == ["这一行没有问题"]
     dropped = manifest["sources"][0]["dropped"]
     assert dropped == {"instruction too short": 1, "output too long": 1, "not Chinese": 1, "licence": 1}
 
@@ -275,15 +263,15 @@ def test_a_worker_reads_an_evaluation_file_that_changed_again() -> None:
 def test_held_out_questions_stay_held_out() -> None:
     path = records("a.jsonl", *(Record(f"第{i % 400}问", output=f"答{i}") for i in range(500)))
     manifest = build_mix(recipe({path: "all"}, heldout=0.2), "out.jsonl")
-    train, held = set(questions()), set(questions("out.heldout.jsonl"))
+    train, held = set(taken()), set(taken("out.heldout.jsonl"))
     assert not train & held
     assert len(train) + len(held) == 400
     assert 50 < len(held) < 110
     assert manifest["heldout"]["rows"] + manifest["rows"] == 500
     records("b.jsonl", *(Record(f"第{i}问", output="另") for i in range(400)))
     build_mix(recipe({path: "all", "./b.jsonl": 300}, heldout=0.2), "out.jsonl")
-    assert not set(questions()) & held
-    assert not set(questions("out.heldout.jsonl")) & train
+    assert not set(taken()) & held
+    assert not set(taken("out.heldout.jsonl")) & train
     Path("out.heldout.jsonl").write_text("edited")
     with pytest.raises(DataError, match=r"out.jsonl exists already"):
         build_mix("mix.yaml", "out.jsonl")
