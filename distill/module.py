@@ -90,15 +90,11 @@ class Distiller(pl.LightningModule):
         if attention:
             _attend(self.student, attention)
         self.student_pad = pad_id(self.tokenizer)
-        if teacher and teachers:
-            raise DistillError("give model.teacher or model.teachers, not both")
-        terms = teachers or ([TeacherTerm(teacher)] if teacher else [])
+        terms = _asked(teacher, teachers, signals)
         self.tutors = [Tutor(term, self.student_view, floor, keep_signals) for term in terms]
         self.losses = losses or [LossTerm("ce")]
         self.signals, same = signals, all(tutor.aligner is None for tutor in self.tutors)
         if signals is not None:
-            if self.tutors:
-                raise DistillError("give model.teacher or model.signals, not both: the signals are a teacher's")
             same = signals.open(self.tokenizer, self.losses)
         for term in self.losses:
             term.check(has_teacher=bool(self.tutors or signals), same_vocabulary=same)
@@ -265,6 +261,17 @@ class Distiller(pl.LightningModule):
             tutor.teacher.to(self.device)
         if self.signals is not None:
             self.signals.bind(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def _asked(
+    teacher: SignalTeacher | None, teachers: list[TeacherTerm] | None, signals: StoredSignals | None
+) -> list[TeacherTerm]:
+    """The teachers that a recipe names, in one way or the other."""
+    if teacher and teachers:
+        raise DistillError("give model.teacher or model.teachers, not both")
+    if signals is not None and (teacher or teachers):
+        raise DistillError("give model.teacher or model.signals, not both: the signals are a teacher's")
+    return teachers or ([TeacherTerm(teacher)] if teacher else [])
 
 
 def _logged_as(losses: list[LossTerm]) -> list[str]:
