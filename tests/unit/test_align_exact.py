@@ -82,7 +82,7 @@ def test_one_vocabulary_is_never_aligned(family: str, tmp_path: Path) -> None:
         assert float(trainer.callback_metrics["loss"]) == pytest.approx(float(loss), rel=1e-6)
 
 
-def aligned_with_itself(view: ByteView, texts: list[str], *, written: bool) -> None:
+def check_aligned_with_itself(view: ByteView, texts: list[str], *, written: bool) -> None:
     """The gradient of every row, and the sum of all values, are plain forward KL's within 1e-6.
 
     With `written` the teacher says nothing that its tokenizer would have written in another way.
@@ -115,11 +115,11 @@ def hush(theirs: Tensor, view: ByteView, side: Any, texts: int) -> None:
 @pytest.mark.parametrize("family", ["byte", "sentencepiece"])
 def test_a_tokenizer_aligned_with_itself(views: dict[str, ByteView], family: str) -> None:
     """Whatever the teacher says that its tokenizer could write."""
-    aligned_with_itself(views[family], TEXTS, written=True)
+    check_aligned_with_itself(views[family], TEXTS, written=True)
 
 
 def test_bytes_aligned_with_themselves() -> None:
     """Where every text of entries is written so, whatever the teacher says."""
     view = build("byte", ["a"], 0)  # no merges
     assert len(view.entries) == 257
-    aligned_with_itself(view, TEXTS, written=False)
+    check_aligned_with_itself(view, TEXTS, written=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from distill.losses import LossTerm
 from distill.module import Distiller
 from distill.packing import lay, pack
 from teachers.panda import PandaTeacher
-from tests import tiny
+from tests import plain_loop, tiny
+from tests.plain_loop import Catch, Ground
 from tests.tiny import GPT2, LLAMA
 
 LINES = tiny.sentences()
@@ -143,16 +143,6 @@ def test_packed_steps_know_their_tokens() -> None:
         assert {tokens for _, tokens in group} == {float(sum(COUNTS[rows].sum() for rows, _ in group))}
 
 
-@dataclass
-class Ground:
-    """Files on disk: a tokenizer, teachers with it and with another, data."""
-
-    tokenizer: str
-    same: str
-    other: str
-    train: str
-
-
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     folder = tmp_path_factory.mktemp("packing")
@@ -160,17 +150,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     same = tiny.tiny_gpt2(folder / "same", tokenizer, width=48, layers=3, seed=1)
     other = tiny.tiny_llama(folder / "other", tiny.sentencepiece_like(folder / "sp"), width=40, layers=3, seed=2)
     write_records(folder / "train.jsonl", RECORDS)
-    return Ground(str(tokenizer), str(same), str(other), str(folder / "train.jsonl"))
-
-
-class Catch(pl.Callback):
-    """Keeps the gradients of every optimizer step."""
-
-    def __init__(self) -> None:
-        self.gradients: list[dict[str, Tensor]] = []
-
-    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        self.gradients.append({n: p.grad.clone() for n, p in pl_module.named_parameters() if p.grad is not None})
+    return Ground(folder, str(tokenizer), str(same), str(other), str(folder / "train.jsonl"))
 
 
 def fit(
@@ -195,18 +175,11 @@ def fit(
     )  # fmt: skip
     if path and attention == "eager":
         model.tutors[0].teacher.model.set_attn_implementation("eager")  # type: ignore[attr-defined]
-    catch = Catch()
-    trainer = pl.Trainer(
-        accelerator="cpu", max_steps=steps, accumulate_grad_batches=accumulate, callbacks=[catch], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False,
-    )  # fmt: skip
     data = InstructionData(
         ground.train, val=ground.train, batch_size=batch_size, max_length=120, packing=packing,
         teacher_template="alpaca" if teacher == "same" else None,
     )  # fmt: skip
-    trainer.fit(model, data)
-    return catch, trainer, data
+    return *plain_loop.fit(model, data, steps, accumulate), data
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -249,7 +222,7 @@ def test_one_row_packs(ground: Ground, tmp_path: Path) -> None:
     """Alone in its line, with an empty prompt."""
     write_records(tmp_path / "one.jsonl", [Record("", output=LINES[0])])
     gradients = [
-        fit(Ground(ground.tokenizer, ground.same, ground.other, str(tmp_path / "one.jsonl")), GPT2, "other",
+        fit(Ground(tmp_path, ground.tokenizer, ground.same, ground.other, str(tmp_path / "one.jsonl")), GPT2, "other",
             packing=packing)[0].gradients[0]
         for packing in (False, True)
     ]  # fmt: skip
