@@ -105,6 +105,8 @@ FILTERS: dict[str, Callable[..., Verdict]] = {
     "repetition": repetition,
     "duplicate": duplicate,
 }
+IN_TURNS = {"length", "chinese_share", "refusal", "media", "repetition"}
+"""Filters that look at what was said. 这首歌 is the one spoken of when it comes in a later question"""
 SIMILAR: dict[str, dict[str, Any]] = {
     "against": {"files": [], "threshold": 0.7},
     "novelty": {"threshold": 0.7, "with_input": False},
@@ -116,6 +118,16 @@ def task_digest(record: Record) -> bytes:
     """Eight bytes that stand for instruction and input (and the turns before them), normalised."""
     asked = [record.system, *(turn for pair in record.history for turn in pair), record.instruction, record.input]
     return hashlib.blake2b("\x1f".join(map(normalised, asked)).encode(), digest_size=8).digest()
+
+
+def read_by(name: str, record: Record) -> list[Record]:
+    """What a filter reads: of a conversation that the teacher wrote (`meta.turns`) all of it, not the last turn alone."""
+    if name not in IN_TURNS or not record.meta.get("turns") or not record.history:
+        return [record]
+    turns = [Record(asked, output=said) for asked, said in (*record.history, (record.instruction, record.output))]
+    whole = Record("\n".join(turn.instruction for turn in turns), output="\n".join(turn.output for turn in turns))
+    of: dict[str, list[Record]] = {"media": turns[:1], "chinese_share": [whole], "repetition": [*turns, whole]}
+    return of.get(name, turns)
 
 
 def opening(record: Record) -> str:
@@ -212,7 +224,8 @@ class Filters:
 
     def _first_objection(self, record: Record, name: str) -> str:
         for check, options in self._chains[name]:
-            keep, reason = check(record, **options)
+            verdicts = (check(each, **options) for each in read_by(check.__name__, record))
+            keep, reason = next((verdict for verdict in verdicts if not verdict[0]), KEEP)
             if not keep:
                 if check is duplicate:  # of the same characters, so there is no need to keep the other's
                     kept = self._seen[task_digest(record)]

@@ -59,6 +59,11 @@ _MORE = listed(
 _FOLD = {ord(pair[1]): pair[0] for pair in (*PAIRS, *_MORE)}
 
 
+def simplified(text: str) -> str:
+    """The same number of characters, those of the traditional script as their simplified ones."""
+    return text.translate(_FOLD)
+
+
 def folded(text: str) -> str:
     """NFKC, small letters, simplified characters."""
     return unicodedata.normalize("NFKC", text).casefold().translate(_FOLD)

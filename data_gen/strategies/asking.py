@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from data_gen.records import DataError, Record
 from data_gen.strategies import Ask, messages_of, request_seed
@@ -97,23 +93,6 @@ def at_least_one(**counts: int) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise DataError(f"{name} must be a whole number above 0, not {count!r}")
-
-
-def parts(text: str, starts: Iterable[re.Match[str]]) -> list[tuple[re.Match[str], str]]:
-    """What follows each match, up to the next one."""
-    found = list(starts)
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    return [(match, text[match.end() : end].strip()) for match, end in zip(found, ends, strict=False)]
-
-
-def json_items(text: str) -> list[Any]:
-    """Items of the JSON array that an answer is, or holds: alone, in a fence, or as a value of an object."""
-    start, end = text.find("["), text.rfind("]")
-    try:
-        items = orjson.loads(text[start : end + 1]) if 0 <= start < end else []
-    except orjson.JSONDecodeError:
-        return []
-    return items if isinstance(items, list) else []
 
 
 def fenced(text: str, what: str) -> str:

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 from data_gen.normal import normalised
 from data_gen.records import DataError, Record, content_id
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import Asking, at_least_one, fenced, fingerprint, json_items, parts
+from data_gen.strategies.asking import Asking, at_least_one, fenced, fingerprint
 from data_gen.strategies.documents import documents
+from data_gen.strategies.reading import is_json, json_items, json_text, labels, parts, plain, said
 from data_gen.strategies.tasks import copied
 from teachers.base import Completion, Request
 
@@ -35,13 +36,12 @@ PASSAGES = ("story", "passage", "context", "article", "content", "text", "input"
 MOST_SHOWN = 20
 """Questions that are there already, shown at most"""
 
-_PAIR = re.compile(
-    r"^[ \t#>*\-]{0,12}(?:第?[ \t]{0,4}\d{1,4}[ \t]{0,4}[题題]?[ \t]{0,4}[.、)）:：]{0,3}[ \t]{0,4})?[*【\[]{0,4}"
-    r"(?:(?P<question>问题|問題|问|問|question|Q)|(?P<answer>回答|答案|答|answer|A))"
-    r"[ \t]{0,4}\d{0,4}[*】\]]{0,4}[ \t]{0,4}[:：.、][ \t]{0,4}[*]{0,4}[ \t]{0,4}",
-    re.M | re.I,
+_WORDS = {"question": "问题|问|question|Q", "answer": "回答|答案|答|answer|A"}
+_PAIR, _INLINE = labels(_WORDS), labels(_WORDS, inline=True)
+_UNKNOWN = re.compile(
+    r"(?:短文|文中|原文|文章|材料|上文)(?:里|中)?(?:并)?(?:没有|没|未|并未)(?:提|说|明|给|交代)"
+    r"|无法(?:确定|得知|判断|回答)|不得而知"
 )
-_UNKNOWN = re.compile(r"(?:短文|文中|原文|文章|材料|上文)(?:里|中)?(?:并)?(?:没有|没|未|并未|沒有)(?:提|说|說|明|给|給|交代)|无法(?:确定|得知|判断|回答)|無法(?:確定|得知|判斷|回答)|不得而知")  # fmt: skip  # noqa: E501
 
 
 class Augment(Asking):
@@ -89,14 +89,15 @@ class Augment(Asking):
         if not isinstance(request, Ask) or request.record is None:
             return []
         pairs = parse_pairs(completion.text)
+        breaks = completion.finish_reason == "length" and not is_json(completion.text)  # of JSON what is whole is read
         records = []
         known = [(asked, {"in": str(self.path)}) for asked in request.done["questions"]]
         for n, (question, answer) in enumerate(pairs, 1):
-            broken = completion.finish_reason == "length" and n == len(pairs)
+            broken = breaks and n == len(pairs)
             meta = {**request.meta, "finish_reason": "length" if broken else "stop"}
             if there := copied(question, known) or _same(question, known):
                 meta |= {"failed": "no new question", "neighbour": there}
-            elif _UNKNOWN.search(answer):
+            elif _UNKNOWN.search(plain(answer)):
                 meta["failed"] = "not answered by the passage"
             records.append(Record(question, request.record.input, answer, meta=meta))
             known.append((question, {"id": records[-1].id}))
@@ -129,26 +130,40 @@ def read_passages(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:
     """(question, answer) pairs, labelled or as JSON; an answer may take several lines."""
+    text = said(text)
+    for told in ([_from_json] if is_json(text) else []) + [_labelled, _on_a_line, _from_json]:
+        if pairs := _pairs(told(text)):
+            return pairs
+    return []
+
+
+def _pairs(told: list[tuple[str, str]]) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     question = ""
-    for label, words in _from_json(text) or _labelled(text):
+    for label, words in told:
         if label == "question":
             question = words
         elif question:
             pairs.append((question, words))
             question = ""
+        elif pairs:  # an answer that itself holds such a label
+            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]}\n{words}")
     return [(asked, answer) for asked, answer in pairs if asked and answer]
 
 
-def _labelled(text: str) -> list[tuple[str, str]]:
-    return [(match.lastgroup or "", words) for match, words in parts(text, _PAIR.finditer(text))]
+def _labelled(text: str, pair: re.Pattern[str] = _PAIR) -> list[tuple[str, str]]:
+    return [(match.lastgroup or "", words) for match, words in parts(text, pair.finditer(plain(text)))]
+
+
+def _on_a_line(text: str) -> list[tuple[str, str]]:
+    """问：……？答：……。 in one line."""
+    return _labelled(text, _INLINE)
 
 
 def _from_json(text: str) -> list[tuple[str, str]]:
-    said = []
+    told = []
     for item in json_items(text):
         for name, value in item.items() if isinstance(item, dict) else ():
-            label = _PAIR.match(f"{name}：")
-            if label and isinstance(value, str):
-                said.append((label.lastgroup or "", value.strip()))
-    return said
+            if label := _PAIR.match(plain(f"{name}：")):
+                told.append((label.lastgroup or "", json_text(value).strip()))
+    return told

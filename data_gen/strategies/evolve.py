@@ -17,9 +17,11 @@ from typing import Any
 from data_gen.normal import characters
 from data_gen.novelty import similarity
 from data_gen.records import DataError, Record
+from data_gen.refusals import is_refusal
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
 from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fenced, fingerprint
+from data_gen.strategies.reading import is_json, json_items, json_text, plain, said
 from data_gen.strategies.tasks import SEEDS
 from teachers.base import Completion, Request
 
@@ -56,9 +58,19 @@ JUDGE = """\
 
 {second}"""
 
-_LEAKS = re.compile(r"原任务|原任務|给定的?任务|給定的?任務|改写后|改寫後|改后的任务|改後的任務|改写的任务|上述标记|标记之间|標記之間|rewritten prompt|given prompt", re.I)  # fmt: skip  # noqa: E501
-_HEAD = re.compile(r"^\W*(?:(?:改[好写寫]?[后後]?的?|新的?|更难的?|进化后的?)?(?:任[务務]|指令|[问問]题)\W*[:：]\W*)")
-_CANNOT = re.compile(r"抱歉|对不起|對不起|很遗憾|很遺憾|无法(?:回答|完成|提供)|無法(?:回答|完成|提供)|sorry", re.I)
+_LEAKS = re.compile(
+    r"原任务|给定的?任务|改写后|改[后好]的任务|改写的任务|上述标记|标记之间|(?:rewritten|given) (?:prompt|task)",
+    re.IGNORECASE,
+)
+_HEAD = re.compile(
+    r"\W*(?:(?:好的?|当然)\W{1,3})?(?:(?:以下|下面|这)(?:就?是|为))?(?:我)?"
+    r"(?:(?:改[好写]?后?的?|新的?|更难的?|进化后的?)?(?:任务|指令|问题)|(?:(?:rewritten|new|evolved) )?(?:task|prompt))"
+    r"(?:如下)?\W*?:\W*",
+    re.IGNORECASE,
+)
+_CANNOT = re.compile(r"抱歉|对不起|很遗憾|无法(?:回答|完成|提供)|sorry", re.IGNORECASE)
+_SAME = re.compile(r"(?<!不)(?<!并非)(?<!非)相同|(?<!不)一样|\b(?:same|equal|identical)\b", re.IGNORECASE)
+_OTHER = re.compile(r"不(?:相|太|完全|尽)?(?:相同|同|一样)|(?:并非|非)相同|\b(?:differ|not)", re.IGNORECASE)
 SHORT_ANSWER = 80
 """Characters: a shorter answer that apologises is none"""
 _EMPTY_WORDS = set("的了吗呢吧啊呀是好对嗯哦和与及在有这那就都也很不我你他它")
@@ -168,24 +180,34 @@ class Evolve(Asking):
     def _failure(self, request: Ask, completion: Completion) -> str:
         """Why nothing comes of it: the paper's four kinds of failed evolutions; "" when all is well."""
         if request.step == "judge":
-            return "evolution changed nothing" if "不同" not in completion.text and "相同" in completion.text else ""
+            judged = plain(said(completion.text))
+            return "evolution changed nothing" if _SAME.search(judged) and not _OTHER.search(judged) else ""
         if request.step == "answer":
             answer = characters(completion.text)
-            if len(answer) < SHORT_ANSWER and _CANNOT.search(completion.text):
+            if len(answer) < SHORT_ANSWER and _CANNOT.search(plain(completion.text)):
                 return "evolution cannot be answered"
             return "" if set(answer) - _EMPTY_WORDS or not answer else "evolution got an answer that says nothing"
         text, before = evolved(completion.text), [request.done["task"], *request.done["texts"]]
         if not characters(text) or completion.finish_reason == "length":
             return "evolution broke off" if completion.finish_reason == "length" else "evolution is empty"
-        if (leak := _LEAKS.search(text)) and leak.group() not in before[0]:
+        if is_refusal(before[-1], text):
+            return "evolution is a refusal"
+        if (leak := _LEAKS.search(plain(text))) and leak.group() not in plain(before[0]):
             return "evolution copies the prompt"
         return "evolution changed nothing" if characters(text) in map(characters, before) else ""
 
 
 def evolved(text: str) -> str:
-    """The task in a teacher's answer, without the marks and headings it may have put around it."""
-    text = re.sub(r"</?任务[一二]?\s*[0-9a-f]{8}>", "", text).strip()
-    text = _HEAD.sub("", text, count=1).strip()
+    """The task in a teacher's answer, without the marks, fences and headings it may have put around it."""
+    text = said(text)
+    items = json_items(text) if is_json(text) else []
+    if len(items) == 1 and isinstance(items[0], dict) and len(items[0]) == 1:
+        text = json_text(next(iter(items[0].values())))
+    text = re.sub(r"</?任[务務][一二]?(?:\s*[0-9a-f]{8})?>", "", text).strip()
+    if head := _HEAD.match(plain(text)):
+        text = text[head.end() :].strip()
+    if "```" not in text[3:-3]:
+        text = re.sub(r"\A```\w*\n(.*)\n```\Z", r"\1", text, flags=re.S).strip()
     whole = re.fullmatch(r"[“\"「]([^“”\"「」]+)[”\"」]", text)
     return (whole.group(1) if whole else text).strip("*").strip()
 

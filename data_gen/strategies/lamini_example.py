@@ -8,13 +8,15 @@ Of the rows 20k .. 20k + 19 (at 20 a list) every one begins with the same reques
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any
 
 from data_gen.records import Record
+from data_gen.refusals import is_refusal
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import NO_MEDIA, failed, json_items, parts
+from data_gen.strategies.asking import NO_MEDIA, failed
+from data_gen.strategies.reading import COUNT, is_json, json_items, json_text, parts, plain, said, trimmed
 from data_gen.strategies.seeded import FromSeeds
 from teachers.base import Completion, Request
 
@@ -27,13 +29,17 @@ ASK = f"""\
 
 {{examples}}"""
 
-_MARK = r"[ \t]{0,4}(?:例|示例|example)[ \t]{0,4}\d{0,4}[ \t]{0,4}>"
-_OPENS, _CLOSES = re.compile(f"<{_MARK}", re.I), re.compile(f"<[ \t]{{0,4}}/{_MARK}", re.I)
+_MARK = r"[ \t]{0,4}(?:例|示例|example)[ \t]{0,4}\d{0,4}[ \t]{0,4}[>】]"
+_OPENS, _CLOSES = re.compile(rf"[<【]{_MARK}", re.I), re.compile(rf"[<【][ \t]{{0,4}}/{_MARK}", re.I)
 _NUMBERED = re.compile(
-    r"^[ \t#>*\-]{0,12}(?:第?[ \t]{0,4}\d{1,4}[ \t]{0,4}[条個个]?|[一二三四五六七八九十]{1,3})[ \t]{0,4}[.、)）:：]"
-    r"[ \t]{0,4}[*]{0,4}(?:指令[ \t]{0,4}\d{0,4}[ \t]{0,4}[:：])?",
+    rf"^(?P<indent>[ \t#>*\-]{{0,12}})(?:第?[ \t]{{0,4}}{COUNT}[ \t]{{0,4}}[条个]?[ \t]{{0,4}}(?P<mark>[.、):])"
+    rf"|(?P<round>[(\[])[ \t]{{0,4}}{COUNT}[ \t]{{0,4}}[)\]][.、:]?|(?P<circle>)[①-⑳])"
+    r"[ \t]{0,4}[*]{0,4}(?:指令[ \t]{0,4}\d{0,4}[ \t]{0,4}:)?",
     re.M,
 )
+_FAREWELL = re.compile(r"\n\s*\n(?:希望|如需|以上)[^\n]{0,80}\Z")
+_KEY = re.compile("指令|instruction", re.I)
+_GREETING = re.compile(r"(?:好的?|当然|以下|下面|这里|根据|here|sure|okay).{0,60}:", re.I)
 
 
 class LaminiExample(FromSeeds):
@@ -104,12 +110,52 @@ class LaminiExample(FromSeeds):
 
 
 def parse_list(text: str, broken: bool = False) -> list[str]:
-    """Instructions in a list, wrapped, numbered or a line each; of a list that broke off all but the last."""
-    items = [item for item in json_items(text) if isinstance(item, str)] if text.lstrip()[:1] in set("[{`") else []
-    items = items or [_CLOSES.split(words, maxsplit=1)[0] for _, words in parts(text, _OPENS.finditer(text))]
-    if not items:
-        items = [words for _, words in parts(text, _NUMBERED.finditer(text))]
-    if not items:
-        items = [line.lstrip("-*• \t") for line in text.splitlines()]
-    items = items[:-1] if broken and not text.rstrip().endswith(">") else items
+    """Instructions in a list, wrapped, as JSON, numbered or a line each; of a list that broke off all but the last."""
+    text = _FAREWELL.sub("", said(text))
+    whole = _texts(json_items(text)) if is_json(text) else []
+    if whole:  # of JSON only what is whole is read
+        return _told(whole)
+    items = _wrapped(text)
+    if not items and (whole := _texts(json_items(text))):
+        return _told(whole)
+    items = items or _numbered(text) or _lines(text)
+    return _told(items[:-1] if broken and not text.endswith((">", "＞", "】")) else items)
+
+
+def _wrapped(text: str) -> list[str]:
+    """What stands between <例> and </例>; a mark in the other width, or escaped, is one too."""
+    text = text.replace("&lt;", "<").replace("&gt;", ">")
+    found = parts(text, _OPENS.finditer(plain(text)))
+    ends = ((_CLOSES.search(plain(words)), words) for _, words in found)
+    return [words[: end.start()] if end else words for end, words in ends]
+
+
+def _numbered(text: str) -> list[str]:
+    """Items of a numbered list; another way of numbering inside one is part of it."""
+    found = list(_NUMBERED.finditer(plain(text)))
+    alike = [match for match in found if match.groupdict() == found[0].groupdict()]
+    return [words for _, words in parts(text, alike)]
+
+
+def _lines(text: str) -> list[str]:
+    """A line each, without a greeting before them; none where somebody only apologises."""
+    if is_refusal("", text):
+        return []
+    lines = [line.lstrip("-*• \t") for line in trimmed(text).splitlines() if not line.startswith("```")]
+    return lines[1:] if len(lines) > 1 and _GREETING.fullmatch(plain(lines[0].strip())) else lines
+
+
+def _texts(items: list[Any]) -> list[str]:
+    """Texts of JSON: alone, in a list of its own, or what an object calls an instruction, or else says first."""
+    texts: list[str] = []
+    for item in items:
+        if isinstance(item, dict):
+            named = [value for key, value in item.items() if _KEY.search(plain(key))]
+            item = next(iter([*named, *item.values()]), None)
+        texts += [json_text(each) for each in (item if isinstance(item, list) else [item]) if isinstance(each, str)]
+    return texts
+
+
+def _told(items: Iterable[str]) -> list[str]:
+    """Items without marks around them, each once."""
     return list(dict.fromkeys(item.strip().strip("*").strip() for item in items if len(item.strip()) > 1))

@@ -8,7 +8,6 @@ keeps its whole turns.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -17,9 +16,10 @@ from typing import Any
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
-from data_gen.strategies.asking import Asking, at_least_one, failed, fenced, fingerprint, json_items, parts
+from data_gen.strategies.asking import Asking, at_least_one, failed, fenced, fingerprint
 from data_gen.strategies.evolve import asked
 from data_gen.strategies.lamini_topic import TOPICS, read_topics
+from data_gen.strategies.reading import is_json, json_items, json_text, labels, parts, plain, said
 from teachers.base import Completion, Request
 
 ASK = """\
@@ -34,11 +34,11 @@ ASK = """\
 FROM_TOPIC = "用户先开口，就标记之间的话题问一个具体的问题"
 FROM_QUESTION = "用户的第一句话就是标记之间的问题，原样照抄"
 
-_SPEAKER = re.compile(
-    r"^[ \t#>*\-]{0,12}(?:第?[ \t]{0,4}\d{1,4}[ \t]{0,4}[轮輪]?[.、)）:：]?[ \t]{0,4})?[*【\[（(]{0,4}"
-    r"(?:(?P<user>用户|用戶|人类|人類|提问者|user|human|问|問|Q)|(?P<helper>智能助手|助手|助理|机器人|機器人|assistant|AI|bot|答|A))"
-    r"[ \t]{0,4}\d{0,4}[*】\])）]{0,4}[ \t]{0,4}[:：][ \t]{0,4}[*]{0,4}[ \t]{0,4}",
-    re.M | re.I,
+_SPEAKER = labels(
+    {
+        "user": "用户|使用者|人类|提问者|user|human|问|Q",
+        "helper": "(?:ai|智能)?(?:助手|助理)|机器人|assistant|AI|bot|答|A",
+    }
 )
 
 
@@ -100,12 +100,15 @@ class SelfChat(Asking):
 def parse_dialogue(text: str, broken: bool = False) -> list[list[str]]:
     """[question, answer] turns of a transcript; greetings before the first question and questions without an answer
     are left out, and the last turn when the text broke off in it."""
-    said = _from_json(text) or _from_labels(text)
-    if broken and said and said[-1][0] == "helper":
-        said = said[:-1]
+    text = said(text)
+    told = _from_json(text) if is_json(text) else []
+    whole = bool(told)  # of JSON only what is whole is read
+    told = told or _from_labels(text) or _from_json(text)
+    if broken and not whole and told and told[-1][0] == "helper":
+        told = told[:-1]
     turns: list[list[str]] = []
     question = ""
-    for speaker, words in said:
+    for speaker, words in told:
         if speaker == "user":
             question = f"{question}\n{words}" if question else words
         elif question:
@@ -120,7 +123,7 @@ def _from_labels(text: str) -> list[tuple[str, str]]:
     """The labels that the transcript begins with; a label of another pair (a 问：in an answer) is text."""
     pair: dict[str, str] = {}
     starts = []
-    for match in _SPEAKER.finditer(text):
+    for match in _SPEAKER.finditer(plain(text)):
         kind = match.lastgroup or ""
         if pair.setdefault(kind, match.group(kind).casefold()) == match.group(kind).casefold():
             starts.append(match)
@@ -128,11 +131,14 @@ def _from_labels(text: str) -> list[tuple[str, str]]:
 
 
 def _from_json(text: str) -> list[tuple[str, str]]:
-    """Turns of a JSON array of objects with a speaker and what they say."""
-    said = []
+    """Turns of JSON objects: one with a speaker and what they say, or with what each of them says."""
+    told: list[tuple[str, str]] = []
     for item in json_items(text):
-        values = [value for value in item.values() if isinstance(value, str)] if isinstance(item, dict) else []
-        label = _SPEAKER.match(f"{values[0]}：") if len(values) == 2 else None
-        if label:
-            said.append((label.lastgroup or "", values[1].strip()))
-    return said
+        turn = {name: json_text(value).strip() for name, value in item.items()} if isinstance(item, dict) else {}
+        values = list(turn.values())
+        if len(values) == 2 and (label := _SPEAKER.match(plain(f"{values[0]}："))):
+            told.append((label.lastgroup or "", values[1]))
+            continue
+        speakers = ((_SPEAKER.match(plain(f"{name}：")), words) for name, words in turn.items())
+        told += [(label.lastgroup or "", words) for label, words in speakers if label]
+    return told

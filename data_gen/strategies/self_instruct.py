@@ -12,6 +12,7 @@ from itertools import count
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.asking import NO_MEDIA
+from data_gen.strategies.reading import is_json
 from data_gen.strategies.seeded import FromSeeds
 from data_gen.strategies.tasks import NO_INPUT, parse_tasks, shown
 from teachers.base import Completion, Request
@@ -46,8 +47,9 @@ class SelfInstruct(FromSeeds):
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """All tasks in an answer; when it broke off, its last task is marked as truncated."""
         records = parse_tasks(completion.text)
+        breaks = completion.finish_reason == "length" and not is_json(completion.text)  # of JSON what is whole is read
         for n, record in enumerate(records, 1):
-            broken = completion.finish_reason == "length" and n == len(records)
+            broken = breaks and n == len(records)
             record.meta["finish_reason"] = "length" if broken else "stop"
             if isinstance(request, Ask):
                 record.meta.update(request.meta)

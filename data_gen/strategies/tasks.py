@@ -14,7 +14,7 @@ from typing import Any
 from data_gen.normal import characters
 from data_gen.novelty import similarity
 from data_gen.records import DataError, Record, iter_rows
-from data_gen.strategies.asking import json_items
+from data_gen.strategies.reading import is_json, json_items, json_text, labels, parts, plain, said
 
 FOLDER = Path(__file__).parent.parent / "seeds"
 SEEDS = FOLDER / "tasks_zh.jsonl"
@@ -22,34 +22,15 @@ NO_INPUT = "无"
 COPIED = 0.9
 """ROUGE-L from which on a text counts as the other one again"""
 
-_LABELS = {"instruction": "指令|instruction", "input": "输入|輸入|input", "output": "输出|輸出|output"}
+_LABELS = {"instruction": "指令|instruction", "input": "输入|input", "output": "输出|output"}
 _LOOSE = {
-    "instruction": "任务|任務|问题|問題|题目|題目|task|question",
+    "instruction": "任务|问题|题目|task|question",
     "input": _LABELS["input"] + "|材料",
     "output": _LABELS["output"] + "|解答|回答|答案|answer",
 }
-_NUMBER = "[0-9一二三四五六七八九十]+"
-_BETWEEN = re.compile(
-    rf"[-*=_]{{3,}}|[#*\s]*|[#*\s]*第?\s*(?:任[务務]|示例)\s*{_NUMBER}\W*"
-    rf"|[#*\s]*第\s*{_NUMBER}\s*个?(?:任[务務]|示例)\W*|[#*\s]*{_NUMBER}[.、)）:：]+[*]*|#+\s*{_NUMBER}"
-)
-"""A line between two tasks: a rule, a heading, a number of its own"""
-_NOTHING = re.compile(
-    r"[<（(\[【“\"]*(?:无|無|没有|沒有|空|none|n/a|noinput|无需?输入|無需?輸入)[>）)\]】”\"]*[。.]?", re.IGNORECASE
-)
-
-
-def _fields_of(labels: dict[str, str]) -> re.Pattern[str]:
-    """A label at the start of a line: `4. 指令：`, `**输入**:`, `### 输出 4：`."""
-    names = "|".join(f"(?P<{name}>{words})" for name, words in labels.items())
-    return re.compile(
-        rf"^[ \t#>*\-]{{0,12}}(?:[（(]?\d{{1,4}}[.、)）:：]{{1,3}}[ \t]{{0,4}})?[*【\[]{{0,4}}(?:{names})"
-        r"[*】\]]{0,4}[ \t]{0,4}\d{0,4}[*]{0,4}[ \t]{0,4}[:：][*]{0,4}[ \t]{0,4}",
-        re.MULTILINE | re.IGNORECASE,
-    )
-
-
-_STRICT_FIELDS, _LOOSE_FIELDS = _fields_of(_LABELS), _fields_of(_LOOSE)
+_STRICT_FIELDS, _LOOSE_FIELDS, _INLINE_FIELDS = labels(_LABELS), labels(_LOOSE), labels(_LABELS, inline=True)
+_KEYS = {name: re.compile(rf"[\W\d]*(?:{words})[\W\d]*", re.IGNORECASE) for name, words in _LABELS.items()}
+_NOTHING = re.compile(r"[<(\[【“\"]*(?:无|没有|空|none|n/a|noinput|无需?输入)[>)\]】”\"]*[。.]?", re.IGNORECASE)
 
 
 def read_seeds(path: Path) -> dict[str, list[Record]]:
@@ -86,56 +67,46 @@ def copied(text: str, of: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, 
 
 def parse_tasks(text: str) -> list[Record]:
     """Tasks in a teacher's answer; those without an instruction or an output are left out."""
-    text = _unfenced(text)
-    rows = _from_json(text) or _from_fields(text, _STRICT_FIELDS) or _from_fields(text, _LOOSE_FIELDS)
+    text = said(text)
+    rows = _from_json(text) if is_json(text) else []
+    for fields in (_STRICT_FIELDS, _LOOSE_FIELDS, _INLINE_FIELDS):
+        rows = rows or _whole(_from_fields(text, fields))
     tasks = []
-    for row in rows:
-        instruction, given, output = (row.get(name, "").strip() for name in _LABELS)
-        if instruction and output:
-            tasks.append(Record(instruction, "" if _NOTHING.fullmatch(given) else given, output))
+    for row in rows or _from_json(text):
+        given = row.get("input", "").strip()
+        tasks.append(Record(row["instruction"], "" if _NOTHING.fullmatch(plain(given)) else given, row["output"]))
     return tasks
 
 
-def _unfenced(text: str) -> str:
-    """The text inside a code fence that holds all of it."""
-    lines = text.strip().split("\n")
-    fenced = len(lines) > 2 and lines[0].startswith("```") and lines[-1].strip() == "```"
-    return "\n".join(lines[1:-1] if fenced else lines)
+def _whole(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Those that say what is asked and what the answer is."""
+    rows = [{name: words.strip() for name, words in row.items()} for row in rows]
+    return [row for row in rows if row.get("instruction") and row.get("output")]
 
 
-def _from_fields(text: str, labels: re.Pattern[str]) -> list[dict[str, str]]:
+def _from_fields(text: str, fields: re.Pattern[str]) -> list[dict[str, str]]:
     """Fields in their order; a label out of turn (an answer may say "输入：") is text of its field."""
     rows: list[dict[str, str]] = []
-    order = list(_LABELS)
-    starts: list[tuple[str, int, int]] = []
-    for match in labels.finditer(text):
+    order, last = list(_LABELS), "output"
+    starts: list[re.Match[str]] = []
+    for match in fields.finditer(plain(text)):
         name = match.lastgroup or ""
-        last = starts[-1][0] if starts else "output"
         if name == "instruction" or (starts and order.index(name) > order.index(last)):
-            starts.append((name, match.start(), match.end()))
-    ends = [start for _, start, _ in starts[1:]] + [len(text)]
-    for (name, _, start), end in zip(starts, ends, strict=False):
-        if name == "instruction":
+            starts.append(match)
+            last = name
+    for match, words in parts(text, starts):
+        if match.lastgroup == "instruction":
             rows.append({})
-        lines = text[start:end].strip().split("\n")
-        while len(lines) > 1 and _BETWEEN.fullmatch(lines[-1].strip()):
-            lines.pop()
-        rows[-1][name] = "\n".join(lines)
+        rows[-1][match.lastgroup or ""] = words
     return rows
 
 
 def _from_json(text: str) -> list[dict[str, str]]:
-    """Rows of the JSON array that an answer is, alone or inside an object; none when it is no JSON."""
-    if text.lstrip()[:1] not in {"[", "{"}:
-        return []
-    labels = {name: re.compile(words, re.IGNORECASE) for name, words in _LABELS.items()}
-    return [
-        {
-            name: str(value or "")
-            for key, value in item.items()
-            for name, label in labels.items()
-            if label.fullmatch(key)
-        }
-        for item in json_items(text)
-        if isinstance(item, dict)
-    ]
+    """Rows of JSON objects, wherever they stand in an answer."""
+    return _whole(
+        [
+            {name: json_text(value) for key, value in item.items() for name, of in _KEYS.items() if of.fullmatch(key)}
+            for item in json_items(text)
+            if isinstance(item, dict)
+        ]
+    )

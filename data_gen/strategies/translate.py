@@ -19,6 +19,7 @@ from data_gen.records import DataError, Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.asking import Asking, fenced, fingerprint
 from data_gen.strategies.documents import Place, documents, kind_of, places, text_at, with_texts
+from data_gen.strategies.reading import plain, said
 from teachers.base import Completion, Request, nearest
 
 ASK = """\
@@ -55,8 +56,10 @@ _LATIN_WORDS = re.compile(r"[A-Za-z]{2,}")
 _CODE = re.compile(r"```.*?```|`[^`\n]+`|https?://\S+", re.S)
 _HOLDER = re.compile(r"\{\{?[A-Za-z_]\w*\}?\}")
 _HEAD = re.compile(
-    r"\A[#*\s]{0,8}(?:以下是|下面是)?[^\W\d_]{0,4}(?:译文|譯文|翻[译譯](?:如下|[结結]果))(?:如下)?[*\s]{0,4}[:：][*\s]{0,4}"
+    r"[#*\s]{0,8}(?:好的?[,。!]\s{0,2})?(?:(?:以下|下面|这)(?:就?是|为))?[^\W\d_]{0,10}?(?:译文|翻译)(?:如下|结果|是|为)?"
+    r"[*\s]{0,4}:[*\s]{0,4}"
 )
+_OF_TRANSLATING = re.compile(r"translat|翻译|译文|翻訳|번역|tradu|übersetz", re.I)
 
 
 @dataclass(slots=True)
@@ -194,15 +197,15 @@ def translated(row: dict[str, Any], texts: dict[Place, str], line: int, to: str)
 
 def translation(answer: str, text: str) -> str:
     """The translation in an answer: without marks, headings, quotes and fences that its text does not have."""
-    said = re.sub(r"</?\s*(?:原文|译文|譯文)\s*[0-9a-f]{0,8}\s*>", "", answer).strip()
-    if not _HEAD.match(text):
-        said = _HEAD.sub("", said, count=1)
+    told = re.sub(r"</?\s*(?:原文|译文|譯文)\s*[0-9a-f]{0,8}\s*>", "", said(answer)).strip()
+    if not _OF_TRANSLATING.search(plain(text)) and (head := _HEAD.match(plain(told))):
+        told = told[head.end() :].strip()
     if "```" not in text:
-        said = re.sub(r"\A```\w*\n(.*)\n```\Z", r"\1", said, flags=re.S)
-    quoted = re.fullmatch(r"[“\"「『](.*)[”\"」』]", said, re.S)
+        told = re.sub(r"\A```\w*\n(.*)\n```\Z", r"\1", told, flags=re.S)
+    quoted = re.fullmatch(r"“([^“”]*)”|\"([^\"]*)\"|「([^「」]*)」|『([^『』]*)』", told)
     if quoted and not re.match(r"\s*[“\"「『'‘]", text):
-        said = quoted.group(1)
-    return said.strip()
+        told = next(group for group in quoted.groups() if group is not None)
+    return told.strip()
 
 
 def is_in(text: str, to: str) -> bool:

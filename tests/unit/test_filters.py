@@ -55,6 +55,31 @@ def test_what_is_stopped(bad: Record, reason: str) -> None:
     assert dict(filters.rejected) == {reason: 1}
 
 
+LOOP = "春天来了春天来了" * 30
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (["今天天气怎样？", "作为一个AI语言模型，我无法获取实时天气信息。"], "refusal"),
+        (["今天天氣怎樣？", "作為一個AI語言模型，我無法獲取實時天氣資訊。"], "refusal"),
+        (["请看这张照片，里面有谁？", "照片里有三个人。"], "media"),
+        (["How are you today, my friend?", "I am doing very well, thank you so much for asking."], "not Chinese"),
+        (["说说春天", LOOP], "repetition"),
+        (["说说春天", "春" * 8001], "output too long"),
+        (["介绍一下《茉莉花》", "它是一首江南民歌，流传很广。"], ""),
+    ],
+)
+def test_all_turns_of_a_conversation_that_was_written_are_read(first: list[str], reason: str) -> None:
+    last = ("这首歌适合初学者唱吗？", "适合。")
+    assert Filters().check(Record(last[0], output=last[1], history=[first], meta={"turns": 2})) == reason
+
+
+def test_turns_that_were_there_are_not_judged() -> None:
+    history = [["今天天气怎样？", "作为一个AI语言模型，我无法获取实时天气信息。"]]
+    assert Filters().check(Record("那怎样看预报？", output="可以看气象台的公告，每天早晚各发一次。", history=history)) == ""
+
+
 @pytest.mark.parametrize(
     "fine",
     [

@@ -175,6 +175,9 @@ def test_an_evolution_is_judged_and_answered(one: str) -> None:
         (["把原任务改成这样：介绍长城的砖。"], "evolution copies the prompt"),
         ([" ，。 "], "evolution is empty"),
         (["介绍长城的砖。", "相同"], "evolution changed nothing"),
+        (["介绍长城的砖。", "The two tasks are the same."], "evolution changed nothing"),
+        (["介紹長城的磚。", "兩者實質相同。"], "evolution changed nothing"),
+        (["抱歉，我无法改写这个任务。"], "evolution is a refusal"),
         (["介绍长城的砖。", "不同", "抱歉，我无法回答。"], "evolution cannot be answered"),
         (["介绍长城的砖。", "不同", "好的，嗯。"], "evolution got an answer that says nothing"),
     ],
@@ -183,6 +186,15 @@ def test_failed_evolutions(one: str, answers: list[str], reason: str) -> None:
     asked, (record,) = chain(Evolve(one), [Completion("", text) for text in answers])
     assert len(asked) == len(answers), "a failed evolution asks nothing more"
     assert record.meta["failed"] == reason
+
+
+@pytest.mark.parametrize(
+    "judged", ["不同", "**不相同**", "两者并不相同，要求不一样", "並非相同", "Different", "Not the same."]
+)
+def test_judgements_that_say_it_is_another_task(one: str, judged: str) -> None:
+    _, (record,) = chain(Evolve(one), [Completion("", text) for text in ("介绍长城的砖。", judged, "长城的砖很大。")])
+    assert "failed" not in record.meta
+    assert record.output == "长城的砖很大。"
 
 
 def test_an_evolution_that_broke_off(one: str) -> None:
