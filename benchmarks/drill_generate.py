@@ -48,14 +48,15 @@ def start(folder: Path, url: str, in_flight: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(argv, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def kill(rows: int, kills: int, in_flight: int) -> None:
+def kill(rows: int, kills: int, in_flight: int, delay_s: float) -> None:
     """Plain kills, then as many at which it is looked what had been read."""
     for look in (False, True):
-        done, twice = drill(rows, kills, in_flight, look)
+        done, twice = drill(rows, kills, in_flight, delay_s, look)
         before, after = [s for each in done for s in each.before_s], sum(each.afterwards for each in done)
         old, read = sum(s >= OLD_S for s in before), [each.read for each in done]
         oldest = f", the oldest written {1000 * max(before):.1f} ms before the kill" if before else ""
-        print(f"{len(done)} kills over {rows} rows, {in_flight} in flight: no row lost, none doubled")
+        settings = f"{rows} rows, {in_flight} in flight, {500 * delay_s:g} to {1500 * delay_s:g} ms an answer"
+        print(f"{len(done)} kills over {settings}: no row lost, none doubled")
         print(f"answers paid twice: {twice}, {max(each.twice for each in done)} at most a kill")
         print(f"- delivered before the kill, and not in the journal: {len(before)}{oldest}")
         if look:
@@ -69,11 +70,11 @@ def kill(rows: int, kills: int, in_flight: int) -> None:
         assert old <= 0.01 * rows, "what was delivered a while ago is in the journal"
 
 
-def drill(rows: int, kills: int, in_flight: int, look: bool) -> tuple[list[Kill], int]:
+def drill(rows: int, kills: int, in_flight: int, delay_s: float, look: bool) -> tuple[list[Kill], int]:
     """Kill it at random moments, let the last run end: the kills, and how many answers the server gave twice."""
     draw, done, known = random.Random(7), list[Kill](), set[float]()
-    with tempfile.TemporaryDirectory() as name, FaultServer(delay_s=0.05) as faults:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name, FaultServer(delay_s=delay_s) as faults:
+        folder, faults.spread = Path(name), 0.5
         lines = (json.dumps({"instruction": f"#{n}# 请回答第{n}个问题"}, ensure_ascii=False) for n in range(rows))
         (folder / "in.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         for _ in range(kills):
@@ -81,7 +82,7 @@ def drill(rows: int, kills: int, in_flight: int, look: bool) -> tuple[list[Kill]
             run = start(folder, faults.url, in_flight)
             while faults.answered.total() < until and run.poll() is None:
                 time.sleep(0.002)
-            time.sleep(draw.random() * 0.05)
+            time.sleep(draw.random() * delay_s)
             if run.poll() is not None:  # it was through
                 break
             done.append(killing.kill(run, faults, folder / "out.jsonl.journal", known, look=look))
@@ -147,8 +148,9 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--delay-ms", type=float, default=50.0, help="what an answer takes, +- 50 %%")
     args = parser.parse_args()
     if args.drill == "kill":
-        kill(args.rows or 1000, args.kills, args.in_flight)
+        kill(args.rows or 1000, args.kills, args.in_flight, args.delay_ms / 1000)
     else:
         memory(args.rows or 100_000)

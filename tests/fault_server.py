@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import threading
 import time
@@ -31,6 +32,8 @@ class FaultServer:
 
     def __init__(self, plan: Plan = good, delay_s: float = 0.0, retry_after: str = "0.2") -> None:
         self.plan, self.delay_s, self.retry_after = plan, delay_s, retry_after
+        self.spread = 0.0
+        """Answers take from `1 - spread` to `1 + spread` times `delay_s`, drawn anew for each"""
         self.key: str | None = None
         """When set, any other key is refused, quoting it"""
         self.answer: Callable[[dict[str, Any]], str] | None = None
@@ -133,7 +136,7 @@ class FaultServer:
         if fault == "hang":
             await asyncio.sleep(30)
             return False
-        await asyncio.sleep(self.delay_s)
+        await asyncio.sleep(self.delay_s * random.uniform(1 - self.spread, 1 + self.spread))
         if fault == "junk":
             writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
         if fault in {"drop", "junk"}:
