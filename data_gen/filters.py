@@ -121,7 +121,7 @@ def task_digest(record: Record) -> bytes:
 
 
 def read_by(name: str, record: Record) -> list[Record]:
-    """What a filter reads: of a conversation that the teacher wrote (`meta.turns`) all of it, not the last turn alone."""
+    """What a filter reads: of a conversation that the teacher wrote (`meta.turns`) all of it, not the last turn."""
     if name not in IN_TURNS or not record.meta.get("turns") or not record.history:
         return [record]
     turns = [Record(asked, output=said) for asked, said in (*record.history, (record.instruction, record.output))]

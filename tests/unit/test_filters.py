@@ -77,7 +77,7 @@ def test_all_turns_of_a_conversation_that_was_written_are_read(first: list[str],
 
 def test_turns_that_were_there_are_not_judged() -> None:
     history = [["今天天气怎样？", "作为一个AI语言模型，我无法获取实时天气信息。"]]
-    assert Filters().check(Record("那怎样看预报？", output="可以看气象台的公告，每天早晚各发一次。", history=history)) == ""
+    assert Filters().check(Record("那怎样看预报？", output="可以看气象台的公告。", history=history)) == ""
 
 
 @pytest.mark.parametrize(
