@@ -18,8 +18,9 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -68,6 +69,7 @@ class Journal:
         self.paid: dict[float, Counter[str]] = {}
         """Tokens of all answers, {share of the full price: {kind: tokens}}"""
         self._mutex = threading.Lock()
+        self._begin: Callable[[], None] | None = None
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
@@ -141,6 +143,7 @@ class Journal:
             row["price_factor"] = completion.price_factor
         line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
         with self._mutex:
+            self._renew()
             written = os.write(self._file, line)
             if written != len(line):
                 os.ftruncate(self._file, self._end)
@@ -170,13 +173,30 @@ class Journal:
         row = orjson.loads(line[: line.index(b"\n")])
         return row if row["key"] == key else None
 
-    def start_again(self) -> None:
-        """Empty the journal; what it held stays beside it as `.old`, for it was paid for."""
-        if self._end:
-            shutil.copyfile(self.path, self.path.with_name(self.path.name + ".old"))
-            os.ftruncate(self._file, 0)
-        self._where, self._end = Places(), 0
+    def start_again(self, first: Callable[[], None] = lambda: None) -> None:
+        """Be empty; what it held is in the file until there is something new, and then beside it as `.old`, for it was
+        paid for. `first` is done at that moment."""
+        self._where, self._begin = Places(), first
         self.paid.clear()
+
+    @property
+    def holds_back(self) -> bool:
+        """It starts again with the next row; until then its file is as it was."""
+        return self._begin is not None
+
+    def renew(self) -> None:
+        """Start again now, if that is still to be done."""
+        with self._mutex:
+            self._renew()
+
+    def _renew(self) -> None:
+        if self._begin is None:
+            return
+        if self._end:
+            shutil.copyfile(self.path, old_name(self.path))
+        self._begin()
+        os.ftruncate(self._file, 0)
+        self._begin, self._end = None, 0
 
     def close(self) -> None:
         """Sync, unlock and close."""
@@ -194,6 +214,12 @@ class Journal:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def old_name(path: Path) -> Path:
+    """A name that is free for what stood here: `.old`, `.old2`, ..."""
+    names = (path.with_name(f"{path.name}.old{n if n > 1 else ''}") for n in count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def completion_of(row: dict[str, Any], key: str) -> Completion:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from data_gen.journal import Journal
+from data_gen.journal import Journal, old_name
 from data_gen.records import DataError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -66,45 +66,61 @@ class Output:
         self.report = Report()
         """What the last run with this recipe and these filters said of itself; incomplete when there was none"""
         self._stamp: dict[str, Any] = {}
+        self._journal: Journal
         self.finished = False
         """The files have their names"""
         self._folders: list[Path] = []
         """Those that were made for it, the innermost first"""
 
+    def files(self) -> list[Path]:
+        """All that belongs to it, under all their names."""
+        named = (self.path, self.journal_path, self.rejected_path, self.stamp_path, self.novelty_path)
+        return [each for name in named for each in (name, _part(name))]
+
     @contextmanager
     def open(
         self, recipe: dict[str, Any], filters: dict[str, Any], inputs: dict[str, Any], *, force: bool
     ) -> Iterator[Journal]:
-        """Lock the output, check its recipe, give its journal. `force`: the old journal becomes `.journal.old`.
+        """Lock the output, check its recipe, give its journal. `force`: what was there becomes `.old` with the first
+        answer.
 
         Other filters, and other rows in the files that are read (`inputs`), are no other recipe: what they share
-        with the run before is in the journal. A run that is stopped before its first answer leaves nothing behind.
+        with the run before is in the journal. A run that is stopped before its first answer leaves nothing behind, and
+        all as it was.
         """
         self._prepare_folder()
-        if not os.path.exists(self.journal_path):  # a refusal leaves nothing behind
-            self._check(self._read_stamp(), recipe, force)
+        if not force and not os.path.exists(self.journal_path):  # a refusal leaves nothing behind
+            self._check(self._read_stamp(), recipe)
         with self._telling():
             opened = Journal(self.journal_path)
         with opened as journal:
             if not self.journal_path.exists():  # a run that was stopped took it away while it was being opened
                 raise DataError(f"{self.journal_path} was in use by another run until now; try again")
             try:
-                if force:
-                    journal.start_again()
-                    self.path.unlink(missing_ok=True)
-                    self.stamp_path.unlink(missing_ok=True)
-                stamp = self._read_stamp()
-                if len(journal) or self.path.exists():  # where nothing was answered, another recipe loses nothing
-                    self._check(stamp, recipe, force)
+                anew = force and (len(journal) or self.path.exists())
+                stamp = {} if force else self._read_stamp()
+                if not force and (len(journal) or self.path.exists()):  # else another recipe loses nothing
+                    self._check(stamp, recipe)
                 same = (stamp.get("filters"), stamp.get("inputs", {})) == (filters, inputs)
                 if same and self.path.exists() and stamp.get("report"):
                     self.report = Report(**stamp["report"])
                 self._stamp = {"recipe": recipe, "filters": filters, "inputs": inputs, "report": asdict(self.report)}
-                self._write_stamp()
+                self._journal = journal
+                if anew:
+                    journal.start_again(self._put_aside)
+                else:
+                    self._write_stamp()
                 yield journal
             finally:
                 if not (len(journal) or self.finished):
-                    self._clear_away()
+                    self._clear_away(all_that_was=journal.holds_back)
+
+    def _put_aside(self) -> None:
+        """What an output of before left."""
+        for path in (self.path, self.rejected_path):
+            with self._telling(), suppress(FileNotFoundError):
+                os.replace(path, old_name(path))
+        self._write_stamp()
 
     @contextmanager
     def writers(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
@@ -118,6 +134,7 @@ class Output:
 
     def finish(self, report: Report) -> None:
         """Give the files their names, then say so in the stamp."""
+        self._journal.renew()
         with self._telling():
             for path in (self.rejected_path, self.path):
                 with open(_part(path), "rb") as file:
@@ -135,10 +152,13 @@ class Output:
             return said
         return f"{said}\nthe same command with --reparse makes {self.path} of all {answers} answers, and asks nothing"
 
-    def _clear_away(self) -> None:
+    def _clear_away(self, all_that_was: bool) -> None:
         """Nothing was answered: what was begun goes, what was there before stays."""
-        begun = [_part(self.path), _part(self.rejected_path), self.journal_path]
-        for path in begun if self.path.exists() else [*begun, self.stamp_path, self.novelty_path]:
+        begun = [_part(self.path), _part(self.rejected_path)]
+        if not all_that_was:
+            begun.append(self.journal_path)
+            begun += [] if self.path.exists() else [self.stamp_path, self.novelty_path]
+        for path in begun:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # somebody else has put something there
             for folder in self._folders:
@@ -147,6 +167,8 @@ class Output:
     def _prepare_folder(self) -> None:
         if os.path.isdir(self.path):
             raise DataError(f"{self.path} is a folder; name a file, such as {self.path / 'out.jsonl'}")
+        if str(self.path) == "-" or (os.path.exists(self.path) and not os.path.isfile(self.path)):
+            raise DataError(f"{self.path} is no ordinary file, as it must be; name one, such as out.jsonl")
         self._folders = [folder for folder in self.path.parents if not os.path.exists(folder)]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,8 +176,7 @@ class Output:
             raise DataError(f"cannot write {self.path}: {self.path.parent} is no folder") from None
         except OSError as error:
             raise self._cannot(error) from None
-        named = (self.path, self.journal_path, self.rejected_path, self.stamp_path, self.novelty_path)
-        for path in (each for name in named for each in (name, _part(name))):
+        for path in self.files():
             with self._telling(), suppress(FileNotFoundError):
                 os.stat(path)  # says so where the name is too long
             if os.path.isdir(path):
@@ -200,10 +221,10 @@ class Output:
             raise DataError(f"{self.stamp_path} is damaged; --force starts {self.path} again")
         return stamp
 
-    def _check(self, stamp: dict[str, Any], recipe: dict[str, Any], force: bool) -> None:
+    def _check(self, stamp: dict[str, Any], recipe: dict[str, Any]) -> None:
         """Refuse what another recipe, or something else altogether, has made."""
         if not stamp:
-            if self.path.exists() and not force:
+            if self.path.exists():
                 raise DataError(
                     f"{self.path} exists and has no {self.stamp_path.name} beside it, so this command did not make it; "
                     "give another output, or --force to overwrite it"

@@ -10,6 +10,7 @@ from the environment and are cut out of every error text.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import deque
@@ -40,6 +41,11 @@ OURS = {
     "stream",
 }
 """Parameters that a request sets itself, or that would change the shape of the answer"""
+IN_JSON = "请用 JSON 作答。"
+SECRET = re.compile(
+    r'"(?P<name>(?:\w*[_-])?(?:api[_-]?key|authorization|secret|password|headers))":|"sk-[\w-]{8}', re.I
+)
+"""A parameter that is a key, or the value of one that looks like it"""
 
 
 class ChatGPTTeacher:
@@ -152,6 +158,8 @@ class ChatGPTTeacher:
                 body.update(value)
             else:
                 body[name] = value
+        if body.get("response_format", {}).get("type") == "json_object":
+            body["messages"] = _asking_for_json(request.messages)
         return body
 
     @property
@@ -216,12 +224,7 @@ def _settings(
     """What decides answers besides the request itself; part of every request's hash. Only what was given."""
     settings: dict[str, Any] = {}
     if parameters:
-        taken = sorted(OURS & parameters.keys())
-        if taken:
-            raise TeacherError(
-                f"parameters may not hold {taken[0]!r}: it has an option of its own, or cannot be changed"
-            )
-        settings["parameters"] = dict(parameters)
+        settings["parameters"] = _parameters(parameters)
     if response_format:
         settings["response_format"] = _response_format(response_format)
     if logprobs is not None:
@@ -229,6 +232,33 @@ def _settings(
             raise TeacherError(f"logprobs must be a whole number from 0 to 20, not {logprobs!r}")
         settings["logprobs"] = logprobs
     return settings
+
+
+def _asking_for_json(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """OpenAI and others refuse this format unless a message has the word in it."""
+    if any("json" in message["content"].casefold() for message in messages):
+        return messages
+    if messages and messages[0]["role"] == "system":
+        return [{"role": "system", "content": f"{messages[0]['content']}\n{IN_JSON}"}, *messages[1:]]
+    return [{"role": "system", "content": IN_JSON}, *messages]
+
+
+def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has them: names are texts there, also those of `{logit_bias: {50256: -100}}`."""
+    taken = sorted(OURS & given.keys())
+    if taken:
+        raise TeacherError(f"parameters may not hold {taken[0]!r}: it has an option of its own, or cannot be changed")
+    try:
+        text = json.dumps(dict(given), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TeacherError(f"parameters must be what JSON can say: {error}") from None
+    if secret := SECRET.search(text):
+        what = repr(secret.group("name")) if secret.group("name") else "a key"
+        raise TeacherError(
+            f"parameters may not hold {what}: they stand in every row that is written; keys come from the environment "
+            "(--api-key-env)"
+        )
+    return dict(json.loads(text))
 
 
 def _response_format(given: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,6 +37,8 @@ LOOK_S = 0.05
 """So often whoever waits for tokens looks whether some were given back"""
 BURST_S = 2.0
 """Tokens of so many seconds may go out at once, after a time in which fewer did"""
+NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+"""What a variable is called as a rule. Anything else that is not set may be a key, given by mistake"""
 
 
 @dataclass(slots=True)
@@ -236,9 +239,16 @@ class Keyring:
 def read_keys(names: str, needed_by: str) -> list[tuple[str, str]]:
     """(variable, key) of every key in the variables `NAME` or `NAME,NAME`, each of which may hold several.
 
-    TeacherError when there is none and `needed_by`, an address, wants one; keys themselves are never in a message.
+    TeacherError when there is none and `needed_by`, an address, wants one; keys themselves are never in a message, nor
+    what may be one, given instead of a name.
     """
     keys: list[tuple[str, str]] = []
+    named = all(NAME.fullmatch(name) or name in os.environ for name in names.replace(",", " ").split())
+    if not named:
+        raise TeacherError(
+            "--api-key-env takes the names of environment variables, such as OPENAI_API_KEY, and what was given is no "
+            "such name and none that is set; keys themselves do not belong on the command line"
+        )
     for name in names.replace(",", " ").split():
         held = os.environ.get(name, "").replace(",", " ").split()
         for n, key in enumerate(held, 1):

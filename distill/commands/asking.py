@@ -6,7 +6,8 @@ import argparse
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from data_gen.records import DataError
@@ -163,3 +164,25 @@ def yaml_mapping(given: Any, option: str, example: str) -> dict[str, Any] | None
     if given is not None and not isinstance(given, dict):
         raise DataError(f"{option} must look like '{example}'")
     return given
+
+
+def keep_inputs(args: argparse.Namespace) -> None:
+    """DataError when the output, or a file beside it, would take the place of one that is read."""
+    from data_gen.output import Output
+
+    given = {name: value for name, value in vars(args).items() if name != "output"}
+    for name in ("strategies", "filters"):
+        given[name] = yaml_mapping(given[name], f"--{name}", f"{{{name}: ...}}")
+    places = [path for path in Output(Path(args.output), None).files() if os.path.exists(path)]
+    for read in _files_in(given):
+        if any(os.path.samefile(path, read) for path in places):
+            raise DataError(f"{read} is read, and -o {args.output} would write over it; give another output")
+
+
+def _files_in(value: Any) -> Iterator[str]:
+    """Files that options name, however deep."""
+    if isinstance(value, str) and os.path.isfile(value):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _files_in(each)

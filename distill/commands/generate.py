@@ -51,6 +51,9 @@ def main(argv: list[str]) -> int:
         return 0
     if not args.output:
         raise DataError("--output is needed, such as -o out.jsonl")
+    if args.reparse and args.force:
+        raise DataError("--reparse reads the journal that --force puts aside; leave out one of them")
+    asking.keep_inputs(args)
     if not args.teacher:
         raise DataError(f"--teacher is needed: one of {', '.join(TEACHERS)}")
     for name in ("rows", "concurrency", "max_attempts", "batch_size"):
@@ -125,7 +128,7 @@ def _parser() -> Arguments:
     add("--teacher", help=f"whom to ask: {', '.join(TEACHERS)}, or package.module:Class")
     add("-o", "--output", metavar="JSONL", help="the rows; journal, rejected rows and recipe stand beside it")
     add("--rows", type=int, help="how many accepted rows (default: as many as there are instructions)")
-    add("--force", action="store_true", help="start again, even over an output of another recipe")
+    add("--force", action="store_true", help="start again; what was there becomes .old with the first answer")
     add("--filters", metavar="YAML", help="thresholds, such as '{length: {max_output: 2000}, media: false}'")
     add("--against", nargs="+", metavar="FILE", help="existing sets and evaluation files no row may be too near to")
     add("--reparse", action="store_true", help="read the journal's answers again with today's parser; asks nothing")

@@ -54,6 +54,41 @@ def test_a_folder_where_a_file_should_be(ending: str, server: FaultServer, capsy
     assert f"out.{ending}, which belongs to it, is a folder; move that away, or give another output" in said
 
 
+def inputs_of(option: str) -> list[str]:
+    """Options that read `mine.jsonl`, beside those that are there."""
+    return {
+        "--strategies": ["--strategies", "{answer: {instructions: mine.jsonl}}"],
+        "--filters": ["--filters", "{against: {files: [mine.jsonl]}}"],
+    }.get(option, [option, "mine.jsonl"])
+
+
+@pytest.mark.parametrize("output", ["mine.jsonl", "link.jsonl", "mine"])
+@pytest.mark.parametrize("option", ["--instructions", "--against", "--template", "--strategies", "--filters"])
+def test_what_is_read_is_never_written_over(
+    option: str, output: str, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor when it only stands where a file beside the output would come to stand."""
+    mine = Path("mine.jsonl" if output != "mine" else "mine.rejected.jsonl")
+    mine.write_text('{"instruction": "#0# 问题"}\n', encoding="utf-8")
+    Path("link.jsonl").symlink_to(mine)
+    more = [each.replace("mine.jsonl", str(mine)) for each in inputs_of(option)]
+    argv = [*arguments(server, output), *more, "--force"]
+    if option == "--strategies":
+        del argv[1:3]
+    assert main(argv) == 2
+    said = f"distill: {mine} is read, and -o {output} would write over it; give another output\n"
+    assert capsys.readouterr().err == said
+    assert mine.read_text(encoding="utf-8") == '{"instruction": "#0# 问题"}\n'
+    assert server.asked.total() == 0
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "-"])
+def test_what_is_no_file(output: str, server: FaultServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments(server, output), "--force"]) == 2
+    assert f"{output} is no ordinary file, as it must be" in capsys.readouterr().err
+    assert output == "-" or Path(output).is_char_device()
+
+
 def test_a_name_that_is_too_long(server: FaultServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert "File name too long" in refused(server, "n" * 250, capsys)
 

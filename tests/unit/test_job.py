@@ -13,7 +13,7 @@ from data_gen.records import DataError, read_records
 from data_gen.strategies.answer import Answer
 from data_gen.strategies.magpie import Magpie
 from data_gen.strategies.self_instruct import SelfInstruct
-from teachers.base import Request
+from teachers.base import Request, TeacherError
 from teachers.scripted import ScriptedTeacher, said
 from tests.asking import lines, questions
 
@@ -111,6 +111,41 @@ def test_an_output_of_another_recipe_is_refused(tmp_path: Path) -> None:
     assert len(teacher.asked) == 3
     assert lines(out)[0]["meta"]["max_tokens"] == 99
     assert len(lines(tmp_path / "out.jsonl.journal.old")) == 3
+
+
+def test_force_takes_nothing_away_before_the_first_answer(tmp_path: Path) -> None:
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    run(questions(path, 3), ScriptedTeacher(), out)
+
+    def files() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    before = files()
+    with pytest.raises(TeacherError, match="^the scripted quota is spent$"):
+        run(Answer(str(path), max_tokens=99), ScriptedTeacher(fatal_after=0), out, force=True)
+    assert files() == before
+    teacher = ScriptedTeacher()
+    assert not run(questions(path, 3), teacher, out).ran
+    for old, tokens in (("", 98), ("2", 99)):
+        last = files()
+        run(Answer(str(path), max_tokens=tokens), ScriptedTeacher(), out, force=True)
+        assert lines(out)[0]["meta"]["max_tokens"] == tokens
+        for name in ("out.jsonl", "out.rejected.jsonl", "out.jsonl.journal"):
+            assert files()[f"{name}.old{old}"] == last[name]
+
+
+def test_force_stopped_on_its_way_goes_on_with_the_new_recipe(tmp_path: Path) -> None:
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    run(questions(path, 3), ScriptedTeacher(), out)
+    strategy = Answer(str(path), max_tokens=99)
+    with pytest.raises(TeacherError, match="2 answers are safe"):
+        run(strategy, ScriptedTeacher(fatal_after=2), out, force=True)
+    assert not out.exists()
+    assert len(lines(tmp_path / "out.jsonl.old")) == 3
+    teacher = ScriptedTeacher()
+    run(strategy, teacher, out)
+    assert len(lines(out)) == 3
+    assert len(teacher.asked) == 1
 
 
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:

@@ -259,6 +259,9 @@ def test_parameters_and_formats_go_with_every_request(tmp_path: Path) -> None:
         ask(server, 1, response_format=str(schema))
     assert server.bodies[0]["frequency_penalty"] == 0.3
     assert server.bodies[0]["response_format"] == {"type": "json_object"}
+    assert [message["role"] for message in server.bodies[0]["messages"]] == ["system", "user"]
+    assert "JSON" in server.bodies[0]["messages"][0]["content"]
+    assert [message["role"] for message in server.bodies[1]["messages"]] == ["user"]
     told = server.bodies[1]["response_format"]["json_schema"]
     assert (told["name"], told["schema"], told["strict"]) == ("__", {"type": "object"}, True)
 
@@ -277,14 +280,35 @@ def test_an_answer_that_is_no_json_is_asked_again() -> None:
     ("options", "says"),
     [
         ({"parameters": {"temperature": 1}}, "may not hold 'temperature'"),
+        ({"parameters": {"api_key": "abcdefghij"}}, "may not hold 'api_key'.*keys come from the environment"),
+        ({"parameters": {"extra_headers": {"X-A": "abcdefghij"}}}, "may not hold 'extra_headers'"),
+        ({"parameters": {"metadata": {"mine": "sk-abcdefghij"}}}, "may not hold a key"),
+        ({"parameters": {"x": float("nan")}}, "must be what JSON can say"),
+        ({"parameters": {"x": b"y"}}, "must be what JSON can say"),
+        ({"api_key_env": "sk-abcdefghij"}, "--api-key-env takes the names of environment variables"),
+        ({"api_key_env": "abcdefghij0123456789"}, "--api-key-env takes the names of environment variables"),
         ({"response_format": "yaml"}, "neither 'json' nor the file of a JSON schema"),
         ({"logprobs": 21}, "from 0 to 20"),
         ({"tokens_per_minute": 0}, "tokens_per_minute must be above 0"),
     ],
 )
 def test_settings_that_cannot_be(options: dict[str, Any], says: str) -> None:
-    with pytest.raises(TeacherError, match=says):
+    with pytest.raises(TeacherError, match=says) as told:
         ChatGPTTeacher("m", "http://localhost:1/v1", **options)
+    assert "abcdefghij" not in str(told.value)
+
+
+def test_names_inside_a_parameter_are_texts_as_in_json() -> None:
+    teacher = ChatGPTTeacher("m", "http://localhost:1/v1", parameters={"logit_bias": {50256: -100}})
+    request = Request("r", [{"role": "system", "content": "短"}, {"role": "user", "content": "#0#"}])
+    assert request_hash("m", request, local=False, settings=teacher.settings)
+    assert teacher.body(request)["logit_bias"] == {"50256": -100}
+    teacher = ChatGPTTeacher("m", "http://localhost:1/v1", response_format="json")
+    assert teacher.body(request)["messages"] == [
+        {"role": "system", "content": "短\n请用 JSON 作答。"},
+        {"role": "user", "content": "#0#"},
+    ]
+    assert len(teacher.body(Request("r", [{"role": "user", "content": "写成json"}]))["messages"]) == 1
 
 
 def test_logprobs_are_kept_in_the_journal(tmp_path: Path) -> None:
