@@ -121,7 +121,7 @@ def test_force_takes_nothing_away_before_the_first_answer(tmp_path: Path) -> Non
         return {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     before = files()
-    with pytest.raises(TeacherError, match="^the scripted quota is spent$"):
+    with pytest.raises(TeacherError, match=r"^the scripted quota is spent$"):
         run(Answer(str(path), max_tokens=99), ScriptedTeacher(fatal_after=0), out, force=True)
     assert files() == before
     teacher = ScriptedTeacher()
