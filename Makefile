@@ -28,7 +28,7 @@ types: setup
 	$(BIN)/python -m mypy
 
 check: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile # whole files: what their tests share is made once
 
 clean: ## remove .venv and what tests and tools left; runs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs
