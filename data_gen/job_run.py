@@ -211,6 +211,7 @@ class Run:
             row = self._written.pop(completion.key, None) or self.journal.write(key, completion)
             self.journal.sync_when_due()
             self.report.without_logprobs += "logprobs" in self.settings and completion.logprobs is None
+            self.report.uncounted += bool(completion.usage.get("estimated"))
             for slot in slots:
                 self._answered(slot, row)
         else:

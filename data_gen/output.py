@@ -44,6 +44,8 @@ class Report:
     """Tokens, and money where prices are known, of all runs of this output together"""
     without_logprobs: int = 0
     """Answers that came without the probabilities that were asked for"""
+    uncounted: int = 0
+    """Answers of which the server did not say how many tokens they took"""
     stopped: str = ""
     """Why it ended before its time: the budget"""
     exhausted: bool = False

@@ -70,13 +70,15 @@ class Completion:
 
 
 def estimated_tokens(request: Request) -> int:
-    """Tokens that a request will be charged for reading, roughly: 0.8 a 汉字, 0.3 a letter, 4 a message."""
+    """Tokens that a request will be charged for reading, roughly: those of its texts, and 4 a message."""
     texts = [message["content"] for message in request.messages] or [request.prompt or ""]
-    count = 3.0
-    for text in texts:
-        wide = (len(text.encode("utf-8", "replace")) - len(text)) / 2
-        count += 4 + 0.8 * wide + 0.3 * (len(text) - wide)
-    return int(count)
+    return int(3 + sum(4 + tokens_of(text) for text in texts))
+
+
+def tokens_of(text: str) -> float:
+    """Tokens of a text, roughly: 0.8 a 汉字, 0.3 a letter."""
+    wide = (len(text.encode("utf-8", "replace")) - len(text)) / 2
+    return 0.8 * wide + 0.3 * (len(text) - wide)
 
 
 @runtime_checkable

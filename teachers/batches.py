@@ -25,7 +25,7 @@ from teachers.base import Completion, Request, TeacherError
 from teachers.batch_api import BatchApi
 from teachers.chatgpt import ChatGPTTeacher
 from teachers.http_errors import Again, Never, of_status
-from teachers.replies import Reply, of_body
+from teachers.replies import Reply, charged, of_body
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000
 """Of one batch; OpenAI takes 50,000 requests and 200 MB"""
@@ -149,7 +149,7 @@ class BatchTeacher(ChatGPTTeacher):
         if isinstance(outcome, Reply):
             self.heard()
             return Completion(
-                request.key, outcome.text, outcome.reason, None, False, outcome.model, outcome.usage, tries,
+                request.key, outcome.text, outcome.reason, None, False, outcome.model, charged(outcome, request), tries,
                 logprobs=outcome.logprobs,
             )  # fmt: skip
         return Completion(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from teachers.base import Request, estimated_tokens, tokens_of
 from teachers.http_errors import Again, Never, NoApi
 
 CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
@@ -53,12 +55,22 @@ def of_body(body: dict[str, Any], model: str) -> Reply:
 
 
 def _usage(counted: dict[str, Any]) -> dict[str, int]:
-    usage = {name: int(counted.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
+    usage = {name: _count(counted.get(name)) for name in ("prompt_tokens", "completion_tokens")}
     details = counted.get("prompt_tokens_details") or {}
-    cached = next((found for name in CACHED if (found := counted.get(name) or details.get(name))), 0)
-    if cached:
-        usage["cached_tokens"] = int(cached)
-    return usage
+    cached = next((found for name in CACHED if (found := _count(counted.get(name) or details.get(name)))), 0)
+    return usage | ({"cached_tokens": cached} if cached else {})
+
+
+def _count(told: Any) -> int:
+    return max(0, int(told)) if isinstance(told, int | float) else 0
+
+
+def charged(reply: Reply, request: Request) -> dict[str, int]:
+    """The tokens of an answer; where a server does not count, roughly as many as there must have been (`estimated`)."""
+    if reply.usage["prompt_tokens"] or reply.usage["completion_tokens"]:
+        return reply.usage
+    written = math.ceil(tokens_of(reply.text))
+    return {"prompt_tokens": estimated_tokens(request), "completion_tokens": written, "estimated": 1}
 
 
 def _position(told: dict[str, Any]) -> list[Any]:

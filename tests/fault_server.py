@@ -34,6 +34,8 @@ class FaultServer:
         self.plan, self.delay_s, self.retry_after = plan, delay_s, retry_after
         self.spread = 0.0
         """Answers take from `1 - spread` to `1 + spread` times `delay_s`, drawn anew for each"""
+        self.usage: Any = "counted"
+        """What answers say about tokens; "counted": how many they are"""
         self.key: str | None = None
         """When set, any other key is refused, quoting it"""
         self.answer: Callable[[dict[str, Any]], str] | None = None
@@ -217,6 +219,8 @@ class FaultServer:
             "choices": [{"index": 0, "message": message, "finish_reason": reason, "logprobs": told or None}],
             "usage": {"prompt_tokens": 7, "completion_tokens": len(text), "total_tokens": 7 + len(text)},
         }
+        if self.usage != "counted":
+            answer["usage"] = self.usage
         return json.dumps(answer, ensure_ascii=False).encode()
 
 

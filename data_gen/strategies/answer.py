@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from data_gen.records import DataError, Record, iter_rows
 from data_gen.strategies import Ask, State
-from data_gen.strategies.asking import Asking, fingerprint
+from data_gen.strategies.asking import Asking, Draws, fingerprint
 from teachers.base import Completion, Request
 
 
@@ -42,8 +42,10 @@ class Answer(Asking):
 
     def requests(self, state: State) -> Iterator[Request]:
         """Each row's question; greedy asking carries no seed, so that equal questions are paid for once."""
+        draws = Draws()
         for number, record in enumerate(read_tasks(self.path)):
-            yield self.ask(f"answer-{number}", record, state.local, (number, ""), record=record)
+            draw = draws.of(record) if self.temperature > 0 else None
+            yield self.ask(f"answer-{number}", record, state.local, draw, record=record)
 
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The row as it was given, with the answer."""

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from data_gen.places import Places
 from data_gen.records import DataError, Record
 from data_gen.strategies import Ask, messages_of, request_seed
 from data_gen.templates import get_template
@@ -70,6 +71,20 @@ class Asking:
     def follow_up(self, request: Request, completion: Completion) -> Request | None:
         """Most ask once."""
         return None
+
+
+class Draws:
+    """A draw for each row of a file by what it says, and how often that came before: rows that are put in between, or
+    taken out, leave those of the others as they are."""
+
+    def __init__(self) -> None:
+        self._seen = Places()
+
+    def of(self, record: Record) -> tuple[int, str]:
+        """What seeds the request for this row."""
+        before = self._seen.get(record.id) or 0
+        self._seen.put(record.id, before + 1)
+        return before, record.id
 
 
 def failed(reason: str, instruction: str = "", **meta: Any) -> Record:

@@ -16,7 +16,7 @@ from typing import Any
 from data_gen.records import Record
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
-from data_gen.strategies.asking import Asking, at_least_one, failed, fenced, fingerprint
+from data_gen.strategies.asking import Asking, Draws, at_least_one, failed, fenced, fingerprint
 from data_gen.strategies.evolve import asked
 from data_gen.strategies.lamini_topic import TOPICS, read_topics
 from data_gen.strategies.reading import is_json, json_items, json_text, labels, parts, plain, said
@@ -72,18 +72,19 @@ class SelfChat(Asking):
 
     def requests(self, state: State) -> Iterator[Request]:
         """A conversation after the other, each from its topic."""
-        for number, (start, topic, meta) in enumerate(self._starts()):
+        for number, (start, topic, draw, meta) in enumerate(self._starts()):
             text = ASK.format(turns=self.turns, start=start, topic=fenced(topic, "话题"))
-            yield self.ask(f"self_chat-{number}", text, state.local, (number, ""), meta=meta)
+            yield self.ask(f"self_chat-{number}", text, state.local, draw or (number, ""), meta=meta)
 
-    def _starts(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    def _starts(self) -> Iterator[tuple[str, str, tuple[int, str] | None, dict[str, Any]]]:
         if self.path:
+            draws = Draws()
             for record in read_tasks(self.path):
-                yield FROM_QUESTION, asked(record), {"seed_ids": [record.id]}
+                yield FROM_QUESTION, asked(record), draws.of(record), {"seed_ids": [record.id]}
             return
         for lap in count():  # every topic once, then all again in another order
             for topic in random.Random(f"{self.seed}:{lap}").sample(self.topics, len(self.topics)):
-                yield FROM_TOPIC, topic, {"topics": [topic]}
+                yield FROM_TOPIC, topic, None, {"topics": [topic]}
 
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The conversation as a record, or why there is none."""

@@ -18,6 +18,11 @@ OPTIONS = (
     "instructions", "seeds", "topics", "to", "template", "temperature", "answer_temperature", "instruction_temperature",
     "top_p", "max_tokens", "max_instruction_tokens", "seed", "tasks_per_request", "turns", "rounds", "passes", "judge",
 )  # fmt: skip
+MAPPINGS = {
+    "strategies": "{self_instruct: {share: 0.7}}",
+    "filters": "{length: {max_output: 2000}, media: false}",
+}
+"""Options that are YAML, with an example each"""
 WHOLE = {
     "tasks_per_request": 1, "turns": 1, "rounds": 1, "passes": 1, "max_tokens": 1, "max_instruction_tokens": 1,
     "seed": 0,
@@ -63,7 +68,7 @@ def strategy_of(args: argparse.Namespace) -> Any:
         return build("strategy", args.strategy, STRATEGIES, given)
     if args.strategy:
         raise DataError("give --strategy or --strategies, not both")
-    return _mixture(yaml_mapping(args.strategies, "--strategies", "{self_instruct: {share: 0.7}}") or {}, given)
+    return _mixture(yaml_mapping(args.strategies, "--strategies", MAPPINGS["strategies"]) or {}, given)
 
 
 def _mixture(wanted: Mapping[str, Any], given: dict[str, Any]) -> Any:
@@ -171,8 +176,7 @@ def keep_inputs(args: argparse.Namespace) -> None:
     from data_gen.output import Output
 
     given = {name: value for name, value in vars(args).items() if name != "output"}
-    for name in ("strategies", "filters"):
-        given[name] = yaml_mapping(given[name], f"--{name}", f"{{{name}: ...}}")
+    given |= {name: yaml_mapping(given[name], f"--{name}", example) for name, example in MAPPINGS.items()}
     places = [path for path in Output(Path(args.output), None).files() if os.path.exists(path)]
     for read in _files_in(given):
         if any(os.path.samefile(path, read) for path in places):

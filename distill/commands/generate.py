@@ -112,6 +112,8 @@ def summary(output: str, report: Any, rows: int | None) -> str:
         lines[-1] += f"; in all runs: {report.cost}"
     if report.without_logprobs:
         lines.append(f"{report.without_logprobs} answers came without --logprobs: this server does not give them")
+    if report.uncounted:
+        lines.append(f"{report.uncounted} answers came without a count of tokens: what they cost is estimated")
     if report.stopped:
         lines.append(report.stopped)
     if report.failed:
@@ -154,7 +156,7 @@ def _parser() -> Arguments:
 
 def _filters(args: argparse.Namespace) -> dict[str, Any] | None:
     """`--filters`, with the files of `--against` among them."""
-    filters = asking.yaml_mapping(args.filters, "--filters", "{length: {max_output: 2000}, media: false}")
+    filters = asking.yaml_mapping(args.filters, "--filters", asking.MAPPINGS["filters"])
     if not args.against:
         return filters
     files = [args.against] if isinstance(args.against, str) else args.against

@@ -188,6 +188,19 @@ def test_an_unfinished_output_stays(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("out.recipe.json").exists()
 
 
+def test_a_budget_ends_at_a_server_that_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
+    with FaultServer() as server:
+        server.usage = None
+        assert main([*arguments(server.url, "--budget-tokens", "1000", "--max-tokens", "50")]) == 1
+        out = capsys.readouterr().out
+        answered = server.answered.total()
+        assert f"{answered} answers came without a count of tokens: what they cost is estimated" in out
+        assert "stopped at the budget" in out
+        assert 15 < answered < 35
+        assert main([*arguments(server.url, "--budget-tokens", "1000", "--max-tokens", "50")]) == 1
+        assert server.answered.total() == answered, "what the journal holds was paid for"
+
+
 def test_tokens_of_a_budget_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
     Path("recipe.yaml").write_text("budget_tokens: 2.5\n")
     assert main(arguments("http://127.0.0.1:9/v1", "--config", "recipe.yaml")) == 2

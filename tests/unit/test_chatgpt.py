@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from teachers.base import Completion, Request, TeacherError, TextTeacher
+from teachers.base import Completion, Request, TeacherError, TextTeacher, estimated_tokens
 from teachers.chatgpt import ChatGPTTeacher
 from teachers.http_errors import Again, Never, of_status, retry_after, unreachable
 from tests.fault_server import FaultServer
@@ -44,6 +44,18 @@ def test_answers_carry_text_usage_and_model() -> None:
     assert (first.model, first.finish_reason, first.attempts, first.error) == ("mock", "stop", 1, None)
     assert first.usage == {"prompt_tokens": 7, "completion_tokens": len(first.text)}
     assert 1 < server.most_in_flight <= 8
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": None, "completion_tokens": 0}, {"prompt_tokens": "many"}]
+)
+def test_tokens_that_nobody_counted_are_estimated(usage: object) -> None:
+    """So that a budget comes to its end at a server that does not count."""
+    with FaultServer() as server:
+        server.usage = usage
+        got = ask(server)["r0"]
+    asked = next(requests(1))
+    assert got.usage == {"prompt_tokens": estimated_tokens(asked), "completion_tokens": 16, "estimated": 1}
 
 
 def test_parameters_travel() -> None:

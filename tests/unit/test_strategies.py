@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_gen.records import DataError
 from data_gen.strategies import STRATEGIES, State, load_class, request_seed
-from data_gen.strategies.answer import Answer
+from data_gen.strategies.answer import Answer, read_tasks
 from data_gen.strategies.magpie import Magpie, end_of_question
+from data_gen.strategies.self_chat import SelfChat
 from data_gen.strategies.self_instruct import SelfInstruct
 from data_gen.strategies.tasks import SEEDS, parse_tasks, read_seeds
 from data_gen.templates import TEMPLATES
@@ -76,9 +78,20 @@ def test_answer_asks_each_row_in_both_forms(tmp_path: Path) -> None:
 def test_answer_samples_with_a_seed_of_its_own_for_each_row(tmp_path: Path) -> None:
     path = write(tmp_path / "in.jsonl", [{"instruction": "同一个问题"}] * 3)
     seeds = [request.seed for request in first(Answer(path, temperature=0.7, seed=3), 3)]
-    assert seeds == [request_seed(3, n) for n in range(3)]
+    assert seeds == [request_seed(3, n, record.id) for n, record in enumerate(read_tasks(Path(path)))]
     assert Answer(path, seed=3).settings != Answer(path, seed=4).settings
     assert Answer(path).inputs == Answer(path, seed=3).inputs
+
+
+@pytest.mark.parametrize("make", [lambda path: Answer(path, temperature=0.7), SelfChat])
+def test_rows_put_in_between_leave_the_requests_of_the_others_as_they_are(make: Any, tmp_path: Path) -> None:
+    rows: list[object] = [{"instruction": text} for text in ("甲在哪里", "乙在哪里", "甲在哪里", "丙在哪里")]
+    before = first(make(write(tmp_path / "in.jsonl", rows)), 9)
+    after = first(make(write(tmp_path / "in.jsonl", [{"instruction": "丁在哪里"}, *rows[:1], *rows[2:]])), 9)
+    asked, now = ({(r.seed, str(r.messages)) for r in requests} for requests in (before, after))
+    assert len(asked) == 4
+    assert len(asked & now) == 3
+    assert len(now - asked) == 1
 
 
 @pytest.mark.parametrize(
