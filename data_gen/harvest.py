@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -19,6 +20,8 @@ BARREN_ANSWERS = 300
 """So many answers in a row without one row that passes: the run stops"""
 BARREN_FROM_THE_START = 100
 """So many when there was no such row at all"""
+NO_ANSWER = {"model": "", "finish_reason": "error", "time": ""}
+"""In the place of a journal's row, for rows that only stand beside a request that failed"""
 SHOWN = 100
 """Characters of the last failure in the progress line"""
 
@@ -38,6 +41,8 @@ class Slot:
     first_hash: str = ""
     said: str = ""
     parts: int = 0
+    bought: bool = False
+    """One of its answers was asked for by this run"""
     asked_at: float = 0.0
     """When its current request was handed to the teacher"""
 
@@ -66,22 +71,41 @@ class Harvest:
         """A request without an answer: it stands among the rejected rows."""
         self.report.failed += 1
         self.report.last_failure = slot.error or ""
-        record = getattr(slot.request, "record", None) or Record(instruction="")
-        _write(self.rejected, {"reason": "failed", "error": slot.error, "key": slot.request.key, **record.to_dict()})
+        before, after = self._beside(slot)
+        self._sort(before, slot, NO_ANSWER)
+        self._set_aside("failed", slot, error=slot.error)
+        self._sort(after, slot, NO_ANSWER)
 
     def read_out(self, slot: Slot, row: dict[str, Any]) -> None:
         """Records of an answer through the filters, into one file or the other."""
-        report = self.report
-        report.requests += 1
+        self.report.requests += 1
+        self.report.reused += not slot.bought
         self._without_row += 1
         if not row["text"].strip():  # whatever the filters say
-            self._turned_down("empty")
-            _write(self.rejected, {"reason": "empty", "key": slot.request.key})
-            return
-        records = self.strategy.parse(slot.request, completion_of(row, slot.request.key))
-        if not records:
-            self._turned_down("no task in the answer")
-            _write(self.rejected, {"reason": "no task in the answer", "key": slot.request.key, "text": row["text"]})
+            before, after = self._beside(slot)
+            self._sort(before, slot, row)
+            self._turned_down("empty", slot)
+            self._sort(after, slot, row)
+        elif records := self.strategy.parse(slot.request, completion_of(row, slot.request.key)):
+            self._sort(records, slot, row)
+        else:
+            self._turned_down("no task in the answer", slot, text=row["text"])
+        most = BARREN_ANSWERS if self.report.accepted else min(BARREN_ANSWERS, BARREN_FROM_THE_START)
+        if self._without_row >= most and not self.full() and self.strategy.total is None:
+            (reason, count), of = self._reasons.most_common(1)[0], self._reasons.total()
+            self.barren = (
+                f"the last {self._without_row} answers gave no row that passes the filters ({reason!r} {count} of "
+                f"{of} times); look at the rejected rows, then change the filters or what is asked"
+            )
+
+    def _beside(self, slot: Slot) -> tuple[list[Record], list[Record]]:
+        """Rows that come before and after the request's own, whatever its answer."""
+        beside = getattr(self.strategy, "beside", None)
+        return beside(slot.request) if beside is not None else ([], [])
+
+    def _sort(self, records: Iterable[Record], slot: Slot, row: Mapping[str, Any]) -> None:
+        """Each record into the one file or the other."""
+        report = self.report
         for record in records:
             if self.full():
                 return
@@ -98,19 +122,18 @@ class Harvest:
                 report.accepted_of[name] = report.accepted_of.get(name, 0) + 1
                 self._without_row = 0
                 self._reasons.clear()
-        most = BARREN_ANSWERS if report.accepted else min(BARREN_ANSWERS, BARREN_FROM_THE_START)
-        if self._without_row >= most and not self.full() and self.strategy.total is None:
-            (reason, count), of = self._reasons.most_common(1)[0], self._reasons.total()
-            self.barren = (
-                f"the last {self._without_row} answers gave no row that passes the filters ({reason!r} {count} of "
-                f"{of} times); look at the rejected rows, then change the filters or what is asked"
-            )
 
-    def _turned_down(self, reason: str) -> None:
+    def _set_aside(self, reason: str, slot: Slot, **about: Any) -> None:
+        """A request of which nothing came, with what is known of its row."""
+        record = getattr(slot.request, "record", None) or Record(instruction="")
+        _write(self.rejected, {"reason": reason, **about, "key": slot.request.key, **record.to_dict()})
+
+    def _turned_down(self, reason: str, slot: Slot, **about: Any) -> None:
         self.filters.rejected[reason] += 1
         self._reasons[reason] += 1
+        self._set_aside(reason, slot, **about)
 
-    def _provenance(self, slot: Slot, row: dict[str, Any]) -> dict[str, Any]:
+    def _provenance(self, slot: Slot, row: Mapping[str, Any]) -> dict[str, Any]:
         request = slot.request
         return {
             "strategy": self.strategy.name,

@@ -165,7 +165,6 @@ class Run:
                     return None
             elif row is not None:
                 self._misses_in_a_row = 0
-                self.report.reused += 1
                 self.budget.see(slot.request, row["usage"])
                 self._answered(slot, row, bought=False)
                 self._emit()
@@ -245,6 +244,7 @@ class Run:
             self.report.prompt_tokens += row["usage"].get("prompt_tokens", 0)
             self.report.completion_tokens += row["usage"].get("completion_tokens", 0)
         slot.attempts += row["attempts"]
+        slot.bought |= bought
         more, row = after(self.strategy, slot, row, self.continues)
         if more is None:
             slot.row = row

@@ -2,7 +2,8 @@
 
     Alpaca rows         instruction, input, output, with system and history where there are any
     COCO-CN captions    "COCO_val2014_000000217153#0<TAB>一个男人……", a caption a line
-    CoQA stories        story, questions[input_text], answers[input_text]; a file is one object with them in `data`
+    CoQA stories        story, questions[input_text], answers[input_text] (and additional_answers); a file is one
+                        object with them in `data`
 
 A text's place in a row is a path such as ("questions", 2, "input_text").
 """
@@ -66,15 +67,23 @@ def places(row: dict[str, Any]) -> list[Place]:
     found: list[Place]
     if kind_of(row) == "coqa":
         found = [("story",)]
-        for name in ("questions", "answers"):
-            items = given if isinstance(given := row.get(name), list) else []
-            found += [(name, n, "input_text") if isinstance(item, dict) else (name, n) for n, item in enumerate(items)]
+        for path in (("questions",), *_answers(row)):
+            items = given if isinstance(given := text_at(row, path), list) else []
+            found += [
+                (*path, n, "input_text") if isinstance(item, dict) else (*path, n) for n, item in enumerate(items)
+            ]
     elif kind_of(row) == "alpaca":
         found = [(name,) for name in _ALPACA]
         found += [("history", n, side) for n, _ in enumerate(row.get("history") or []) for side in (0, 1)]
     else:
         found = [("caption",)]
     return [place for place in found if isinstance(text := text_at(row, place), str) and text.strip()]
+
+
+def _answers(row: dict[str, Any]) -> list[Place]:
+    """Where lists of answers stand: a story's own, and those of other people in CoQA's development set."""
+    others = given if isinstance(given := row.get("additional_answers"), dict) else {}
+    return [("answers",), *(("additional_answers", name) for name in others)]
 
 
 def text_at(row: Any, place: Place) -> Any:
@@ -94,7 +103,7 @@ def with_texts(row: dict[str, Any], texts: dict[Place, str]) -> dict[str, Any]:
         holder = text_at(row, place[:-1])
         holder[place[-1]] = text
     if kind_of(row) == "coqa":
-        for answer in row.get("answers") or []:
+        for answer in (each for path in _answers(row) for each in text_at(row, path) or []):
             if isinstance(answer, dict) and "span_start" in answer:
                 start = row["story"].find(answer.get("input_text") or "\0")
                 found = answer.get("input_text", "") if start >= 0 else ""

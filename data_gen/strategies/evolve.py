@@ -21,7 +21,7 @@ from data_gen.refusals import is_refusal
 from data_gen.strategies import Ask, State
 from data_gen.strategies.answer import read_tasks
 from data_gen.strategies.asking import NO_MEDIA, Asking, at_least_one, failed, fenced, fingerprint
-from data_gen.strategies.reading import is_json, json_items, json_text, plain, said
+from data_gen.strategies.reading import is_json, json_items, json_text, plain, said, trimmed
 from data_gen.strategies.tasks import SEEDS
 from teachers.base import Completion, Request
 
@@ -67,6 +67,9 @@ _HEAD = re.compile(
     r"(?:(?:改[好写]?后?的?|新的?|更难的?|进化后的?)?(?:任务|指令|问题)|(?:(?:rewritten|new|evolved) )?(?:task|prompt))"
     r"(?:如下)?\W*?:\W*",
     re.IGNORECASE,
+)
+_GREETING = re.compile(
+    r"\A(?:好的?|当然|當然|没问题|沒問題|sure|okay|here (?:is|are))[^\n]{0,40}[:：]\s*\n", re.IGNORECASE
 )
 _CANNOT = re.compile(r"抱歉|对不起|很遗憾|无法(?:回答|完成|提供)|sorry", re.IGNORECASE)
 _SAME = re.compile(r"(?<!不)(?<!并非)(?<!非)相同|(?<!不)一样|\b(?:same|equal|identical)\b", re.IGNORECASE)
@@ -204,7 +207,8 @@ def evolved(text: str) -> str:
     if len(items) == 1 and isinstance(items[0], dict) and len(items[0]) == 1:
         text = json_text(next(iter(items[0].values())))
     text = re.sub(r"</?任[务務][一二]?(?:\s*[0-9a-f]{8})?>", "", text).strip()
-    if head := _HEAD.match(plain(text)):
+    text = trimmed(_GREETING.sub("", text, count=1))
+    if not is_json(text) and (head := _HEAD.match(plain(text))):
         text = text[head.end() :].strip()
     if "```" not in text[3:-3]:
         text = re.sub(r"\A```\w*\n(.*)\n```\Z", r"\1", text, flags=re.S).strip()

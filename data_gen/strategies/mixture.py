@@ -121,8 +121,17 @@ class Mixture:
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The member's records, under its name."""
         name, own = self._own(request)
+        return self._named(name, self.members[name].parse(own, completion))
+
+    def beside(self, request: Request) -> tuple[list[Record], list[Record]]:
+        """What stands beside a member's row."""
+        name, own = self._own(request)
+        member: Any = self.members[name]
+        before, after = member.beside(own) if hasattr(member, "beside") else ([], [])
+        return self._named(name, before), self._named(name, after)
+
+    def _named(self, name: str, records: list[Record]) -> list[Record]:
         member = self.members[name]
-        records = member.parse(own, completion)
         left = self._quota[name] - self._state.accepted_of.get(name, 0) if name in self._quota else len(records)
         for n, record in enumerate(records):
             settings = {option: member.settings.get(option) for option in ("template", "seed")}

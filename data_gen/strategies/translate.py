@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from data_gen.records import DataError, Record
+from data_gen.refusals import is_refusal
 from data_gen.strategies import Ask, State
 from data_gen.strategies.asking import Asking, fenced, fingerprint
 from data_gen.strategies.documents import Place, documents, kind_of, places, text_at, with_texts
@@ -60,6 +61,13 @@ _HEAD = re.compile(
     r"[*\s]{0,4}:[*\s]{0,4}"
 )
 _OF_TRANSLATING = re.compile(r"translat|翻译|译文|翻訳|번역|tradu|übersetz", re.I)
+_SORRY = re.compile(
+    r"sorry|apolog|unfortunate|regret|afraid|unable|\bcan.?t\b|cannot|couldn|won.?t|able to|allowed|refus|declin|\bAI\b"
+    r"|model|désol|ne (?:peux|puis|peut)|leider|entschuldig|kann .{0,9}nicht|ませ|でき|ごめん|못|없|미안|죄송"
+    r"|歉|不能|無法|无法",
+    re.IGNORECASE,
+)
+"""A text that may itself decline"""
 
 
 @dataclass(slots=True)
@@ -96,10 +104,8 @@ class Translate(Asking):
         if to not in LANGUAGES:
             raise DataError(f"unknown language {to!r}{nearest(str(to), LANGUAGES)}")
         self.path, self.to = Path(instructions), to
-        self.total: int | None = 0
         foreign = 0
         for line, row in documents(self.path):
-            self.total += 1
             foreign += bool(self._todo(row))
             if not kind_of(row):
                 raise DataError(
@@ -107,6 +113,7 @@ class Translate(Asking):
                 )
         if not foreign:
             raise DataError(f"{self.path} holds nothing that is not in {to} already")
+        self.total: int | None = foreign  # the other rows ask nothing
         super().__init__((ASK,), template, temperature, top_p, max_tokens, seed, to=to)
         self.inputs = {"instructions": fingerprint(self.path)}
 
@@ -163,14 +170,20 @@ class Translate(Asking):
         text = text_at(request.done["row"], request.done["todo"][len(request.done["texts"])])
         return objection(text, translation(completion.text, text), self.to)
 
+    def beside(self, request: Request) -> tuple[list[Record], list[Record]]:
+        """Rows before and after this one that need no translation: they come with it, whatever becomes of it."""
+        done = request.done if isinstance(request, Ask) else {}
+        before, after = (
+            [translated(row, {}, line, self.to) for line, row in done.get(side, ())] for side in ("before", "after")
+        )
+        return list(before), list(after)
+
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The row in its own form, between those beside it that needed no translation."""
         if not isinstance(request, Ask):
             return []
         done = request.done
-        before, after = (
-            [translated(row, {}, line, self.to) for line, row in done[side]] for side in ("before", "after")
-        )
+        before, after = self.beside(request)
         if reason := self._wrong(request, completion):
             record = translated(done["row"], {}, done["line"], self.to)
             place = done["todo"][len(done["texts"])]
@@ -226,10 +239,13 @@ def objection(text: str, said: str, to: str) -> str:
     if len(said) > NO_ANSWER_S * len(text) * (1 if to.startswith("zh") else 3) + SLACK:
         return "translation is too long"
     plain = _CODE.sub("", said)
-    if to.startswith("zh") and len(_LATIN_WORDS.findall(_CODE.sub("", text))) > 3 and not _HAN.search(plain):
+    words = max(len(_LATIN_WORDS.findall(_CODE.sub("", told))) for told in (text, said))
+    if to.startswith("zh") and words > 3 and not _HAN.search(plain):
         return "translation is not in the language"
     if to == "en" and len(_HAN.findall(plain)) > 0.3 * max(1, len(_LETTERS.findall(plain))):
         return "translation is not in the language"
+    if is_refusal(text, said) and not _SORRY.search(text):
+        return "translation is a refusal"
     if text.count("```") != said.count("```"):
         return "translation lost code"
     if Counter(_HOLDER.findall(text)) != Counter(_HOLDER.findall(said)):

@@ -86,6 +86,15 @@ def test_failed_rows_are_named_and_asked_again(tmp_path: Path) -> None:
     assert [row["instruction"] for row in lines(out)] == [f"第{n}个问题是什么？" for n in range(8)]
 
 
+def test_nothing_but_empty_answers_stop_an_endless_strategy(tmp_path: Path) -> None:
+    teacher = ScriptedTeacher(lambda request: "")
+    with pytest.raises(
+        DataError, match=r"the last 100 answers gave no row that passes the filters \('empty' 100 of 100"
+    ):
+        run(SelfInstruct(), teacher, tmp_path / "out.jsonl", rows=100)
+    assert len(teacher.asked) <= 104
+
+
 def test_a_spent_quota_stops_with_a_sentence_and_goes_on(tmp_path: Path) -> None:
     strategy, out = questions(tmp_path / "in.jsonl", 20), tmp_path / "out.jsonl"
     teacher = ScriptedTeacher(fatal_after=6, batch_size=4)

@@ -196,6 +196,7 @@ def test_conversations_are_read_without_what_stands_between_turns(text: str) -> 
         "好的，以下是改好的任务：\n\n写一首诗",
         "```\n写一首诗\n```",
         "Rewritten task: 写一首诗",
+        "好的，以下是您要的内容：\n\n写一首诗\n\n---\n希望这些任务对您有帮助！",
         "<任務>\n写一首诗\n</任務>",
         "<think>怎么改？</think>\n写一首诗",
         '{"任务": "写一首诗"}',

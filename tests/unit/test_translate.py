@@ -12,6 +12,7 @@ from data_gen.job import run
 from data_gen.records import DataError
 from data_gen.strategies import State
 from data_gen.strategies.documents import documents, kind_of, places, with_texts
+from data_gen.strategies.mixture import Mixture
 from data_gen.strategies.translate import Translate, is_in, objection, translation
 from teachers.base import Request
 from teachers.scripted import ScriptedTeacher
@@ -90,6 +91,41 @@ def test_a_story_keeps_its_structure(tmp_path: Path) -> None:
     assert (meta["strategy"], meta["to"], meta["translated"]) == ("translate", "zh", 7)
 
 
+def test_the_answers_of_other_people_are_translated_too(tmp_path: Path) -> None:
+    path = tmp_path / "coqa.json"
+    others = {"0": [STORY["answers"][0]], "1": [{**STORY["answers"][1], "input_text": "a barn"}]}
+    path.write_text(json.dumps({"data": [{**STORY, "additional_answers": others}]}), encoding="utf-8")
+    (row,), teacher = translate(path, tmp_path / "out.jsonl")
+    assert len(teacher.asked) == 8, "white is paid for once"
+    assert row["additional_answers"]["0"][0] == row["answers"][0]
+    assert row["additional_answers"]["1"][0]["input_text"] == "译文"
+
+
+@pytest.mark.parametrize("trouble", ["empty", "failed", "refused"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_rows_that_need_no_translation_do_not_go_with_the_one_beside_them(
+    trouble: str, mixed: bool, tmp_path: Path
+) -> None:
+    there = [{"instruction": f"第{n}个问题", "input": "", "output": "好的。"} for n in range(3)]
+    rows = [there[0], {"instruction": "Say hello to them.", "output": "Hello."}, there[1], there[2]]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    strategy: Any = Translate(str(path))
+    assert strategy.total == 1, "as many as are asked for: progress and estimate count on it"
+    teacher = ScriptedTeacher(
+        lambda request: "抱歉，我无法完成这个请求。" if trouble == "refused" else "",
+        failures={"translate-1-0": 9, "t/translate-1-0": 9} if trouble == "failed" else {},
+    )
+    report = run(Mixture({"t": strategy}, {}) if mixed else strategy, teacher, tmp_path / "out.jsonl")
+    kept = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["instruction"] for row in kept] == [row["instruction"] for row in there]
+    assert {row["meta"]["strategy"] for row in kept} == {"t" if mixed else "translate"}
+    rejected = {"empty": {"empty": 1}, "failed": {}, "refused": {"translation is a refusal": 1}}[trouble]
+    assert (report.accepted, report.rejected, report.failed) == (3, rejected, int(trouble == "failed"))
+    (row,) = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert row["meta"]["row"] == 2
+
+
 def test_captions_keep_their_pictures(tmp_path: Path) -> None:
     path = tmp_path / "captions.txt"
     path.write_text(CAPTIONS, encoding="utf-8")
@@ -160,6 +196,13 @@ def test_nothing_in_a_text_is_an_instruction(tmp_path: Path, attack: str) -> Non
         ("Dear {name}, hello", "亲爱的{name}，你好", "zh", ""),
         ("Dear {name}, hello", "亲爱的姓名，你好", "zh", "translation lost a placeholder"),
         ("Hello", "你好" * 60, "zh", "translation is too long"),
+        ("white", "Sorry, I can only speak English.", "zh", "translation is not in the language"),
+        ("Tell me a story.", "抱歉，我无法完成这个请求。", "zh", "translation is a refusal"),
+        ("Tell me a story.", "抱歉，我無法完成這個請求。", "zh-hant", "translation is a refusal"),
+        ("给我讲个故事。", "I'm sorry, but I can't help with that.", "en", "translation is a refusal"),
+        ("Sorry, I cannot do that for you.", "抱歉，我无法为您做这件事。", "zh", ""),
+        ("Désolé, je ne peux pas vous aider.", "抱歉，我无法帮助您。", "zh", ""),
+        ("As an AI model, I have no body.", "作为一个AI模型，我没有身体。", "zh", ""),
     ],
 )  # fmt: skip
 def test_translations_that_are_none(text: str, said: str, to: str, wrong: str) -> None:
