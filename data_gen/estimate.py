@@ -57,7 +57,7 @@ def needed(
     look = _Look(strategy, teacher, journal, continues)
     walked = 0
     for request in strategy.requests(state):
-        if walked >= count or look.open >= LOOKED_AT:
+        if request is None or walked >= count or look.open >= LOOKED_AT:
             break
         walked += 1
         look.row(request)

@@ -27,6 +27,7 @@ FAILURES_IN_A_ROW = 50
 """So many without one answer between them: the run stops"""
 MISSES_IN_A_ROW = 2_000
 """So many requests without an answer in the journal: reading it again is through with it"""
+END = object()
 WINDOW = 10_000
 """Requests that may be open at once, when one that hangs holds up the order"""
 
@@ -57,7 +58,7 @@ class Run:
         journal: Journal,
         filters: Filters,
         state: State,
-        requests: Iterator[Request],
+        requests: Iterator[Request | None],
         budget: Budget,
     ) -> None:
         self.strategy, self.teacher, self.journal, self.filters = strategy, teacher, journal, filters
@@ -152,9 +153,10 @@ class Run:
             elif self.report.exhausted or self._enough() or len(self._slots) >= self._window:
                 return None
             else:
-                request = next(self._requests, None)
-                if request is None:
+                request = next(self._requests, END)
+                if request is END:
                     self.report.exhausted = True
+                if not isinstance(request, Request):
                     return None
                 slot = self._slots[self._next_slot] = Slot(request)
                 self._next_slot += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -232,10 +232,11 @@ class Output:
                     "give another output, or --force to overwrite it"
                 )
             return
-        old = stamp["recipe"]
-        others = [name for name in {**old, **recipe} if old.get(name) != recipe.get(name)]
+        old, new = _flat(stamp["recipe"]), _flat(recipe)
+        others = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if others:
-            changes = ", ".join(f"{name} {old.get(name)!r}, now {recipe.get(name)!r}" for name in others[:3])
+            changes = ", ".join(f"{name} {_short(old.get(name))}, now {_short(new.get(name))}" for name in others[:3])
+            changes += ", ..." if len(others) > 3 else ""
             raise DataError(
                 f"{self.path} was made with another recipe ({changes}); give another output, or --force to start again"
             )
@@ -250,6 +251,18 @@ class Output:
 def reasons(report: Report) -> str:
     """Why rows were turned down, and how many each."""
     return ", ".join(f"{reason} {count}" for reason, count in report.rejected.items())
+
+
+def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Settings inside settings by one name each: `members.chats.turns`."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{within}{name}.") if isinstance(value, Mapping) else {f"{within}{name}": value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    return shown if len(shown := repr(value)) <= 80 else f"{shown[:80]}..."
 
 
 def _part(path: Path) -> Path:

@@ -60,7 +60,8 @@ class Strategy(Protocol):
     """Asks and reads; keeps nothing of the run in itself.
 
     One whose rows take several requests may also have `expected(request) -> str`, an answer as it may come: the
-    estimate before the start gives it to `follow_up`, and so knows what else is going to be asked.
+    estimate before the start gives it to `follow_up`, and so knows what else is going to be asked. `beside(request) ->
+    (before, after)` are rows that come with a request even when it fails.
     """
 
     name: str
@@ -71,8 +72,8 @@ class Strategy(Protocol):
     total: int | None
     """Requests there are; None: no end"""
 
-    def requests(self, state: State) -> Iterator[Request]:
-        """Request 0, 1, 2, ...; their keys differ."""
+    def requests(self, state: State) -> Iterator[Request | None]:
+        """Request 0, 1, 2, ...; their keys differ. None: there are none before some that were given are read out."""
         ...
 
     def follow_up(self, request: Request, completion: Completion) -> Request | None:

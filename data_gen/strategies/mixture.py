@@ -3,13 +3,16 @@
 Requests of the members are interleaved by share, always in the same order. When the number of rows is known, a member
 that has its share of them is asked no more; rows of it that were in flight then are turned down as `share is full`.
 So what comes out depends on the answers alone, as with one strategy. A member with an end (a file of instructions)
-takes no bigger share than it has rows for; the others take over what is left of it.
+takes no bigger share than it has rows for; the others take over what is left of it. When all is read out and too many
+of its rows were turned down, another round asks the others for what is missing, from where each had its share.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -23,7 +26,7 @@ class _Lane:
     """One member's requests while they last."""
 
     name: str
-    requests: Iterator[Request]
+    requests: Iterator[Request | None]
     pace: float
     """Requests of it for one of the whole"""
     owed: float = 0.0
@@ -56,18 +59,46 @@ class Mixture:
         }
         self._state = State()
         self._quota: dict[str, int] = {}
+        self._used: Counter[str] = Counter()
+        """Requests of each member that were read out before it had its share"""
+        self._open = 0
+        """Requests that were given and are not read out"""
 
-    def requests(self, state: State) -> Iterator[Request]:
-        """The members' requests, each as often as its share of rows needs, under keys of their own."""
-        lanes = [
-            _Lane(name, member.requests(state), self.shares[name] / member.per_request)
-            for name, member in self.members.items()
+    def requests(self, state: State) -> Iterator[Request | None]:
+        """The members' requests, each as often as its share of rows needs, under keys of their own; None for as long
+        as nothing can be said before those that were given are read out."""
+        self._used.clear()
+        return self._rounds(self._lanes(list(self.members), state), state)
+
+    def _lanes(self, names: list[str], state: State) -> list[_Lane]:
+        """The requests of members from where they were left."""
+        return [
+            _Lane(
+                name,
+                islice(self.members[name].requests(state), self._used[name], None),
+                self.shares[name] / self.members[name].per_request,
+            )
+            for name in names
         ]
-        return self._interleaved(lanes, state)
 
-    def _interleaved(self, lanes: list[_Lane], state: State) -> Iterator[Request]:
+    def _rounds(self, lanes: list[_Lane], state: State) -> Iterator[Request | None]:
+        """Rounds until all rows are there: what a member with an end could not give in one goes to the others."""
         # From here on this is the run: an estimate may have looked at some requests before.
-        self._state, self._quota = state, self._quotas(state.rows)
+        self._state, self._quota, self._open = state, self._quotas(state.rows), 0
+        self._used.clear()
+        while True:
+            yield from self._interleaved(lanes)
+            if state.rows is None:
+                return
+            while self._open:
+                yield None
+            self._quota = self._quotas(state.rows)
+            names = [name for name in self.members if not self._has_its_share(name)]
+            if state.accepted >= state.rows or not names:
+                return
+            lanes = self._lanes(names, state)
+
+    def _interleaved(self, lanes: list[_Lane]) -> Iterator[Request]:
         while lanes:
             pace = sum(lane.pace for lane in lanes)
             for lane in lanes:
@@ -78,30 +109,36 @@ class Mixture:
             if request is None:
                 lanes.remove(lane)
             elif not self._has_its_share(lane.name):
+                self._open += 1
                 yield replace(request, key=f"{lane.name}/{request.key}")
             elif all(self._has_its_share(other.name) for other in lanes):
                 return
 
     def _quotas(self, rows: int | None) -> dict[str, int]:
-        """Rows of each member: its share, bounded by what it can give; the rest goes to the others."""
+        """Rows of each member: what it has, and its share of those that are missing, bounded by what it can give; the
+        rest goes to the others."""
         if rows is None:
             return {}
+        has = {name: self._state.accepted_of.get(name, 0) for name in self.members}
+        most = {
+            name: (member.total - self._used[name]) * member.per_request
+            for name, member in self.members.items()
+            if member.total is not None
+        }
         quota: dict[str, int] = {}
-        left, open_ones = rows, dict(self.shares)
+        left, open_ones = max(0, rows - sum(has.values())), dict(self.shares)
         while open_ones:
             whole = sum(open_ones.values())
             small = {
-                name: (self.members[name].total or 0) * self.members[name].per_request
-                for name, share in open_ones.items()
-                if self.members[name].total is not None
-                and (self.members[name].total or 0) * self.members[name].per_request < left * share / whole
+                name: most[name] for name, share in open_ones.items() if most.get(name, left) < left * share / whole
             }
             if not small:
-                return quota | {name: ceil(left * share / whole) for name, share in open_ones.items()}
+                quota |= {name: ceil(left * share / whole) for name, share in open_ones.items()}
+                break
             quota |= small
             left -= sum(small.values())
             open_ones = {name: share for name, share in open_ones.items() if name not in small}
-        return quota
+        return {name: has[name] + more for name, more in quota.items()}
 
     def _has_its_share(self, name: str) -> bool:
         return name in self._quota and self._state.accepted_of.get(name, 0) >= self._quota[name]
@@ -121,13 +158,20 @@ class Mixture:
     def parse(self, request: Request, completion: Completion) -> list[Record]:
         """The member's records, under its name."""
         name, own = self._own(request)
-        return self._named(name, self.members[name].parse(own, completion))
+        records = self.members[name].parse(own, completion)
+        self._read_out(name)
+        return self._named(name, records)
+
+    def _read_out(self, name: str) -> None:
+        self._open -= 1
+        self._used[name] += not self._has_its_share(name)
 
     def beside(self, request: Request) -> tuple[list[Record], list[Record]]:
-        """What stands beside a member's row."""
+        """What stands beside a member's row of whose request nothing came."""
         name, own = self._own(request)
         member: Any = self.members[name]
         before, after = member.beside(own) if hasattr(member, "beside") else ([], [])
+        self._read_out(name)
         return self._named(name, before), self._named(name, after)
 
     def _named(self, name: str, records: list[Record]) -> list[Record]:

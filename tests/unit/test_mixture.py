@@ -92,6 +92,49 @@ def test_a_strategy_with_an_end_leaves_the_rest_to_the_others(tmp_path: Path) ->
     assert mixture.total is None
 
 
+@pytest.mark.parametrize("batch", [1, 5, 64])
+@pytest.mark.parametrize("trouble", ["turned down", "empty", "failed"])
+def test_what_is_turned_down_at_the_end_of_a_file_goes_to_the_others(trouble: str, batch: int, tmp_path: Path) -> None:
+    """And what comes out, and a run that goes on, depend on the answers alone."""
+
+    def unlucky(request: Request) -> str:
+        if "请回答第" not in actor.said(request) or request.key == "answer/answer-3":
+            return actor.answer(request)
+        return {"turned down": "抱歉，我无法回答。", "empty": ""}[trouble]
+
+    failing = {f"answer/answer-{n}": 99 for n in range(20) if n != 3} if trouble == "failed" else {}
+
+    def go(out: str, teacher: ScriptedTeacher) -> list[str]:
+        members: dict[str, Any] = {
+            "answer": questions(tmp_path / "in.jsonl", 20),
+            "tasks": SelfInstruct(),
+            "chats": SelfChat(turns=1),
+        }
+        report = run(Mixture(members, {}), teacher, tmp_path / out, rows=60)
+        assert report.accepted_of["answer"] == 1
+        assert 29 <= report.accepted_of["tasks"] <= 30
+        assert 29 <= report.accepted_of["chats"] <= 30
+        assert (report.accepted, report.exhausted) == (60, False)
+        return [row["id"] for row in lines(tmp_path / out)]
+
+    first = go("a.jsonl", ScriptedTeacher(unlucky, failures=failing, batch_size=4))
+    assert go("b.jsonl", ScriptedTeacher(unlucky, failures=failing, batch_size=batch)) == first
+    again = ScriptedTeacher(unlucky, failures=failing)
+    (tmp_path / "a.jsonl").unlink()
+    assert go("a.jsonl", again) == first
+    assert len(again.asked) == (19 if trouble == "failed" else 0)
+
+
+def test_files_alone_end_when_they_are_at_their_end(tmp_path: Path) -> None:
+    questions(tmp_path / "2.jsonl", 9)
+    other = (tmp_path / "2.jsonl").read_text(encoding="utf-8").replace("回答", "解释")
+    (tmp_path / "2.jsonl").write_text(other, encoding="utf-8")
+    one, two = questions(tmp_path / "1.jsonl", 6), Answer(str(tmp_path / "2.jsonl"))
+    teacher = ScriptedTeacher(lambda request: "" if request.key.startswith("one") else actor.answer(request))
+    report = run(Mixture({"one": one, "two": two}, {}), teacher, tmp_path / "out.jsonl", rows=12)
+    assert (report.accepted_of, report.exhausted) == ({"two": 9}, True)
+
+
 def test_strategies_with_an_end_are_asked_to_it(tmp_path: Path) -> None:
     one, two = questions(tmp_path / "1.jsonl", 10), questions(tmp_path / "2.jsonl", 5)
     two.settings["seed"] = 1
@@ -134,11 +177,19 @@ def test_a_member_that_the_teacher_cannot_serve_says_so(tmp_path: Path) -> None:
 
 
 def test_keys_differ_and_requests_are_interleaved() -> None:
-    keys = [request.key for request in islice(three().requests(State()), 200)]
+    keys = [request.key for request in islice(three().requests(State()), 200) if request]
     assert len(set(keys)) == 200
     counts = Counter(key.split("/")[0] for key in keys[:60])
     assert counts["hard"] == pytest.approx(60 * 3 / 6, abs=2)  # 5 tasks come of one request, so 1 : 3 : 2
     assert counts["tasks"] == pytest.approx(10, abs=2)
+
+
+def test_another_recipe_names_what_is_other_in_it(tmp_path: Path) -> None:
+    run(three(), ScriptedTeacher(actor.answer), tmp_path / "out.jsonl", rows=10)
+    members = {**three().members, "chats": SelfChat(turns=4)}
+    says = r"made with another recipe \(members\.chats\.turns 2, now 4\); give another"
+    with pytest.raises(DataError, match=says):
+        run(Mixture(members, {}), ScriptedTeacher(actor.answer), tmp_path / "out.jsonl", rows=10)
 
 
 @pytest.mark.parametrize("share", [0, -1, "half", True, float("inf"), float("nan")])
