@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +15,9 @@ from data_gen.records import DataError
 from data_gen.shards import Measure, Seen
 from data_gen.strata import quotas
 from teachers.base import nearest
+
+UNREADABLE = "unreadable"
+"""Why rows are missing from a part that are no records"""
 
 
 @dataclass
@@ -56,15 +60,29 @@ def choose(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> Se
     return found
 
 
-def too_few(pool: Pool, found: int, wanted: int) -> DataError:
-    """What to say when there are fewer rows than wanted."""
-    out = ", ".join(f"{count:,} left out: {why}" for why, count in pool.looked.dropped.most_common(3))
+def too_few(pool: Pool, found: int, wanted: int, unit: str = "rows", dropped: Counter[str] | None = None) -> DataError:
+    """What to say when there are fewer rows, or whatever is counted, than wanted; with what was left out, and why."""
+    reasons = (pool.looked.dropped if dropped is None else dropped).most_common(4)
+    said = [f"{count:,} left out: {why}" for why, count in reasons if why != UNREADABLE]
+    if unreadable := pool.looked.tally.total:
+        said.append(f"{unreadable:,} unreadable, the first at {next(iter(pool.looked.tally.first.values()))}")
+    out = "; ".join(said)
     if out and not found:
-        return DataError(f"{pool.source.id}: none of its rows passes ({out}); {wanted:,} are wanted")
+        return DataError(f"{pool.source.id}: none of its rows passes ({out}); {wanted:,} {unit} are wanted")
     return DataError(
-        f"{pool.source.id} has {found:,} rows to draw from{f' ({out})' if out else ''}, {wanted:,} are wanted; "
+        f"{pool.source.id} has {found:,} {unit} to draw from{f' ({out})' if out else ''}, {wanted:,} are wanted; "
         "ask for no more than that or add --allow-fewer"
     )
+
+
+def check_readable(pool: Pool, taken: int) -> None:
+    """DataError when all rows were wanted, and each one was unreadable: an empty file is nobody's sample."""
+    tally = pool.looked.tally
+    if not taken and tally.total and not pool.looked.dropped.total():
+        first = next(iter(tally.first.values()))
+        raise DataError(
+            f"{pool.source.id}: none of its rows can be read ({tally.total:,} cannot, the first at {first})"
+        )
 
 
 def check_where(pool: Pool) -> None:
@@ -104,12 +122,10 @@ def _within(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> l
             break
         taken.append(number)
     else:
-        if not wanted.allow_fewer:
-            raise DataError(
-                f"{pool.source.id} has {wanted.budget - left:,} {wanted.unit} to draw from, {wanted.budget:,} are "
-                "wanted; ask for no more than that or add --allow-fewer"
-            )
-    if not taken:
+        check_where(pool)
+        if left > 0 and not wanted.allow_fewer:
+            raise too_few(pool, wanted.budget - left, wanted.budget, wanted.unit)
+    if sized and not taken:
         raise DataError(f"the first row drawn from {pool.source.id} exceeds {wanted.budget:,} {wanted.unit} by itself")
     return sorted(taken)
 
@@ -143,7 +159,8 @@ def _by_stratum(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) 
             if seen.stratum not in groups:
                 groups[seen.stratum] = array("Q")
             groups[seen.stratum].append(seen.number)
-    if not groups:
+    check_where(pool)
+    if not groups and missing:
         hint = nearest(wanted.by, pool.looked.names)
         raise DataError(f"--by: no row of {pool.source.id} has a field {wanted.by!r}{hint}")
     if missing:

@@ -18,7 +18,9 @@ import orjson
 from data_gen import provenance
 from data_gen.mix_parts import Part, cleaner_of
 from data_gen.mix_recipe import Mix
-from data_gen.provenance import check_digest, effective_licence, file_digest, overlaps, stamp
+from data_gen.mix_rules import libraries, rules_of
+from data_gen.provenance import changed, check_digest, effective_licence, file_digest, overlaps, stamp
+from data_gen.records import DataError
 from data_gen.registry import GENERATED_ROWS
 from data_gen.source_yaml import Source, SourceFile
 
@@ -32,6 +34,13 @@ class Inputs:
 
     sources: dict[str, list[dict[str, Any]]]
     evaluation: list[dict[str, Any]]
+
+    def check_unchanged(self) -> None:
+        """DataError when one of them is no longer the file whose sha256 was taken."""
+        for was in [*(file for files in self.sources.values() for file in files), *self.evaluation]:
+            path = Path(was["path"])
+            if not path.is_file() or not stamp(path).items() <= was.items():
+                raise DataError(changed(path))
 
 
 @dataclass
@@ -83,7 +92,7 @@ def manifest_of(
         "licence": effective_licence(sources),
         "overlaps": overlaps(sources),
         "output": output_of(out, at(out)),
-        "versions": versions(mix),
+        "versions": provenance.versions() | libraries(mix),
     }
     if mix.heldout:
         rows = sum(one.part.heldout for one in built)
@@ -96,6 +105,7 @@ def manifest_of(
             "removed": sum(by.values()),
             "by_file": dict(by),
             "report": report_path(out).name,
+            "report_sha256": file_digest(at(report_path(out))),
         }
     return found
 
@@ -118,27 +128,6 @@ def _part(one: Built, files: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def versions(mix: Mix) -> dict[str, str]:
-    """The versions of what a recipe's result depends on."""
-    found = provenance.versions()
-    if mix.dedup == "near":
-        from data_gen import near_duplicates
-
-        found |= near_duplicates.versions()
-    if mix.simplified:
-        from importlib.metadata import version
-
-        from data_gen.cleaning import to_simplified
-
-        to_simplified()
-        found |= {"opencc": version("opencc")}
-    if mix.nfkc or mix.decontaminate:
-        import unicodedata
-
-        found |= {"unicode": unicodedata.unidata_version}
-    return found
-
-
 def recipe_key(mix: Mix, sources: dict[str, Source], on_error: str) -> str:
     """Of everything but the inputs' content that decides the output."""
     return _digest(
@@ -148,7 +137,8 @@ def recipe_key(mix: Mix, sources: dict[str, Source], on_error: str) -> str:
             "sources": {name: asdict(source) | {"yaml": ""} for name, source in sources.items()},
             "on_error": on_error,
             "generated": GENERATED_ROWS,
-            "versions": versions(mix),
+            "rules": sorted(set(map(rules_of, sources.values()))),
+            "versions": libraries(mix),
         }
     )
 
@@ -172,7 +162,8 @@ def part_key(
             "on_error": on_error,
             "allow_fewer": allow_fewer,
             "generated": GENERATED_ROWS,
-            "versions": versions(mix),
+            "rules": rules_of(source),
+            "versions": libraries(mix),
         }
     )
 
@@ -200,21 +191,24 @@ def inputs_of(files: Files, evaluation: Sequence[Path], old: dict[str, Any] | No
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """The manifest beside `out`; None when there is none, or none of this kind."""
-    path = manifest_path(out)
-    if not path.is_file() or not out.is_file():
-        return None
+    """The manifest of `out`, which may be gone; None when there is none, or none of this kind."""
     try:
-        found = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError:
+        found = orjson.loads(manifest_path(out).read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
         return None
     return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+
+
+def report_of(manifest: dict[str, Any] | None) -> tuple[str, str]:
+    """The name of the report on decontamination that a manifest tells of, and its sha256."""
+    told = (manifest or {}).get("decontamination", {})
+    return told.get("report", ""), told.get("report_sha256", "")
 
 
 def is_output(out: Path, manifest: dict[str, Any]) -> bool:
     """Whether the files that a manifest describes are still what it says."""
     files = [manifest[name] for name in ("output", "heldout") if manifest.get(name)]
-    return all(_same(out.with_name(was["file"]) if n else out, was) for n, was in enumerate(files))
+    return all(same_file(out.with_name(was["file"]) if n else out, was) for n, was in enumerate(files))
 
 
 def same_inputs(old: dict[str, Any], files: Files, evaluation: Sequence[Path]) -> bool:
@@ -223,12 +217,13 @@ def same_inputs(old: dict[str, Any], files: Files, evaluation: Sequence[Path]) -
     pairs = [([path for _, path in found], known.get(name, [])) for name, found in files.items()]
     pairs.append((list(evaluation), old.get("decontamination", {}).get("files", [])))
     return all(
-        len(paths) == len(was) and all(_same(path, one, named=True) for path, one in zip(paths, was, strict=True))
+        len(paths) == len(was) and all(same_file(path, one, named=True) for path, one in zip(paths, was, strict=True))
         for paths, was in pairs
     )
 
 
-def _same(path: Path, was: dict[str, Any], named: bool = False) -> bool:
+def same_file(path: Path, was: dict[str, Any], named: bool = False) -> bool:
+    """Whether a file is what was said of it: by size and time, or else by content."""
     if not path.is_file():
         return False
     now = stamp(path)

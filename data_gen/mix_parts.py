@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from data_gen.choice import check_where, first_wave, too_few
+from data_gen.choice import UNREADABLE, check_readable, check_where, first_wave, too_few
 from data_gen.cleaning import Cleaner
 from data_gen.contamination import Contamination, Hit
 from data_gen.heldout import is_heldout, number_of
@@ -152,10 +152,12 @@ def take(
         check_where(pool)
         part.rows_in = max(pool.count, pool.looked.rows)
         part.dropped += pool.looked.dropped
+        if wanted is None and not allow_fewer:
+            check_readable(pool, part.taken + part.dropped.total())
         if pool.looked.tally.total:
-            part.dropped["unreadable"] += pool.looked.tally.total
+            part.dropped[UNREADABLE] += pool.looked.tally.total
         if wanted is not None and part.taken < wanted and not allow_fewer:
-            raise too_few(pool, part.taken, wanted)
+            raise too_few(pool, part.taken, wanted, dropped=part.dropped)
 
     return part, lines()
 

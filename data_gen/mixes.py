@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,17 @@ from data_gen.mix_manifest import (
     part_key,
     read_manifest,
     recipe_key,
+    report_of,
     report_path,
     same_inputs,
 )  # fmt: skip
 from data_gen.mix_parts import Memory, Part, holds_out, take
 from data_gen.mix_recipe import Mix, load_mix, sources_of
-from data_gen.outputs import Together, check_output
-from data_gen.part_files import part_paths, write_parts
+from data_gen.outputs import Together, check_output, refuse_inputs
+from data_gen.part_files import check_parts, part_paths, write_parts
 from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
+from data_gen.provenance import file_digest
 from data_gen.records import DataError
 from data_gen.registry import GENERATED_ROWS, locate, tell_replaced
 from data_gen.rows import Tally
@@ -73,33 +75,57 @@ def build_mix(
         part_paths(mix, Path(parts))
     files = _locate_all(sources, data_dir)
     evaluation = [_file(path) for path in mix.decontaminate]
+    read = [*(at for each in files.values() for _, at in each), *evaluation]
     key = recipe_key(mix, sources, on_error)
     old = read_manifest(out)
-    ours = old is not None and old["name"] == mix.name and is_output(out, old)
-    if old and ours and not force and old["key"] == key and same_inputs(old, files, evaluation):
+    ours = old is not None and old["name"] == mix.name and out.is_file() and is_output(out, old)
+    if parts is not None:
+        check_parts(mix, out, Path(parts), force, _outputs(mix, out), read)
+    whole = ours and (not mix.decontaminate or _report_is_there(out, old))
+    if old and whole and not force and old["key"] == key and same_inputs(old, files, evaluation):
         if parts is not None:
-            write_parts(mix, old, out, Path(parts), force)
+            write_parts(mix, old, out, Path(parts))
         return old | {"built": False}
-    for path in (out, *([heldout_path(out)] if mix.heldout else [])):
-        check_output(path, force or (ours and path.name in _names(old)))
-        read = [*(at for each in files.values() for _, at in each), *evaluation]
-        if path.exists() and any(path.samefile(at) for at in read):
-            raise DataError(f"{path} is one of the mix's own inputs; give --out another name")
+    _check_outputs(mix, out, old, ours, force, read)
     build = _Build(mix, sources, out, data_dir, allow_fewer, on_error, engine)
     build.inputs = inputs_of(files, evaluation, old if ours else None)
-    build.old = old if ours and not force else None
+    build.old = old if whole and not force else None
     try:
         manifest = build.run(key)
     except NoIndex:  # something is odd in a file: row by row it is told what, and where
         build.index = False
         manifest = build.run(key)
     if parts is not None:
-        write_parts(mix, manifest, out, Path(parts), force)
+        write_parts(mix, manifest, out, Path(parts))
     return manifest | {"built": True}
 
 
-def _names(manifest: dict[str, Any] | None) -> set[str]:
-    return {manifest[name]["file"] for name in ("output", "heldout") if manifest.get(name)} if manifest else set()
+def _outputs(mix: Mix, out: Path) -> list[Path]:
+    """Every file that a build writes."""
+    more = [heldout_path(out)] * bool(mix.heldout) + [report_path(out)] * bool(mix.decontaminate)
+    return [out, *more, manifest_path(out)]
+
+
+def _check_outputs(
+    mix: Mix, out: Path, old: dict[str, Any] | None, ours: bool, force: bool, read: Sequence[Path]
+) -> None:
+    """DataError when one of them would replace what no earlier build of this mix has written."""
+    rows = {old[name]["file"] for name in ("output", "heldout") if old.get(name)} if old and ours else set()
+    for path in _outputs(mix, out):
+        mine = path.name in rows
+        if path == manifest_path(out):
+            mine = old is not None
+        elif path == report_path(out):
+            mine = _report_is_there(out, old)
+        check_output(path, force or mine)
+        refuse_inputs(path, read)
+
+
+def _report_is_there(out: Path, old: dict[str, Any] | None) -> bool:
+    """Whether the report on decontamination is the one that a manifest tells of."""
+    name, digest = report_of(old)
+    path = report_path(out)
+    return path.name == name and path.is_file() and file_digest(path) == digest
 
 
 def _file(path: str) -> Path:
@@ -146,6 +172,7 @@ class _Build:
         assert self.inputs is not None
         with Together() as files:
             built = self._records(files)
+            self.inputs.check_unchanged()
             manifest = manifest_of(self.mix, key, self.sources, self.inputs, built, self.out, files.part)
             write = files.open(manifest_path(self.out))
             write(orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -205,8 +232,7 @@ class _Build:
             held = len(outs) > 1 and holds_out(line, self.mix)
             part.heldout += held
             outs[held].write(line)
-        self.tally.counts += pool.looked.tally.counts
-        self.tally.first |= pool.looked.tally.first
+        self.tally.add(pool.looked.tally)
         return Built(key, part, [side.end() for side in outs])
 
     def _reuse(self, name: str, key: str, outs: list[_Side]) -> Built | None:
@@ -225,7 +251,7 @@ class _Build:
             self.unseen.append(_old_lines(side.path, old))
         part = Part(name, self.sources[name], was["rows_in"], was["taken"], was["heldout"])
         part.dropped.update(was["dropped"])
-        if self.mix.decontaminate and report_path(self.out).is_file():
+        if self.mix.decontaminate:
             rows = map(orjson.loads, report_path(self.out).read_bytes().splitlines())
             part.removed = [row for row in rows if row["part"] == name]
         return Built(key, part, sides, reused=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -31,6 +31,14 @@ def check_output(out: Path, force: bool) -> None:
             raise DataError(f"{out} exists and is no ordinary file; choose another name")
         if not force:
             raise DataError(f"{out} exists already; choose another name or add --force to replace it")
+
+
+def refuse_inputs(out: Path, read: Iterable[Path]) -> None:
+    """DataError when an output is one of the files that it is made of, whatever name that is given by."""
+    if out.exists() and any(out.samefile(path) for path in read):
+        raise DataError(
+            f"{out} is one of the files that are read; --force is for results: give the output another name"
+        )
 
 
 def part_of(path: Path) -> Path:

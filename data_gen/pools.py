@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.line_index import open_index
+from data_gen.provenance import changed, stamp
 from data_gen.ranks import Order
+from data_gen.records import DataError
 from data_gen.registry import GENERATED_ROWS, RawRow, raw_rows
 from data_gen.rows import Tally
 from data_gen.shards import Looked, Seen, Task, count_rows, look, shards_of
@@ -54,6 +56,9 @@ class Pool:
         """What was found by all tasks"""
         self.count = -1
         """How many rows there are; -1 until `number` has counted them"""
+        self._counted = self._looked = False
+        """Rows were read to count them, or to look at them: read again, they are no news for `advance`"""
+        self._stamps = {} if source.generated else {shard.path: stamp(shard.path) for shard in self.shards}
 
     @property
     def indexed(self) -> bool:
@@ -72,33 +77,48 @@ class Pool:
         """Count the rows, once."""
         if self.count >= 0:
             return self.count
-        starts, count = [], 0
+        starts, count, told = [], 0, 0
+        news = not self.indexed  # others are gone through in no time
         for found in self.engine(count_rows, self.shards):
+            if isinstance(found, int):
+                told += found
+                self.advance(found)
+                continue
+            self.advance((found.rows - told) * news)
+            told = 0
             starts.append(count)
             count += found.rows
-            self.looked.tally.counts += found.tally.counts
-            for name, first in found.tally.first.items():
-                self.looked.tally.first.setdefault(name, first)
+            self.looked.tally.add(found.tally)
         self.shards = [replace(shard, start=start) for shard, start in zip(self.shards, starts, strict=True)]
-        self.count = count
+        self.count, self._counted = count, news
         return count
 
     def look(self, numbers: Sequence[int] | None, count: bool = True, **what: Any) -> Iterator[Seen]:
-        """Rows that pass, in order. `count` adds what did not to `looked`."""
+        """Rows that pass, in order. `count` adds what did not to `looked`; rows looked at without it are no news."""
+        news = not (self._counted or (self._looked and not count))
+        self._looked = self._looked or count
+        told = 0
+        try:
+            for found in self._found(numbers, count, what):
+                if isinstance(found, Seen):
+                    yield found
+                    continue
+                rows = found if isinstance(found, int) else found.rows - told
+                told = told + rows if isinstance(found, int) or self.source.generated else 0
+                self.advance(rows * news)
+                if isinstance(found, Looked) and count and not self.source.generated:
+                    if self.count >= 0:  # those that cannot be parsed were counted by `number`
+                        found.tally = found.tally.parsed or Tally()
+                    self.looked.add(found)
+        finally:
+            if self.source.generated and count:  # it has no end: it was left
+                self.advance(self.looked.rows - told)
+
+    def _found(self, numbers: Sequence[int] | None, count: bool, what: dict[str, Any]) -> Iterator[Any]:
         if self.source.generated and count:
             self.looked = Looked(where=parse_all(what.get("where", ())), tally=Tally(self.looked.tally.on_error))
-            task = Task(self.shards[0], numbers, **what, looked=self.looked)
-            yield from (seen for seen in look(task) if isinstance(seen, Seen))
-            return
-        for found in self.engine(look, self._tasks(numbers, what)):
-            if isinstance(found, Seen):
-                yield found
-                continue
-            self.advance(found.rows)
-            if self.count >= 0 or not count:  # unreadable rows were counted by `number`
-                found.tally = Tally()
-            if count:
-                self.looked.add(found)
+            return look(Task(self.shards[0], numbers, **what, looked=self.looked))
+        return self.engine(look, self._tasks(numbers, what))
 
     def _tasks(self, numbers: Sequence[int] | None, what: dict[str, Any]) -> list[Task]:
         if numbers is None:
@@ -122,8 +142,14 @@ class Pool:
             for i in range(0, len(own), ROWS_A_TASK):
                 some = own[i : i + ROWS_A_TASK]
                 yield from open_index(shard.path).blocks(some)
-                self.advance(len(some))
+                self.advance(len(some) * (not self._looked))
             at = end
+
+    def check_unchanged(self) -> None:
+        """DataError when a file is no longer what it was: what was counted and what was read may be two things."""
+        for path, before in self._stamps.items():
+            if not path.is_file() or stamp(path) != before:
+                raise DataError(changed(path))
 
     def waves(self, order: Order, first: int) -> Iterator[Sequence[int]]:
         """All rows in the order of their ranks, wave after wave; within a wave by number."""

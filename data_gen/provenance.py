@@ -132,6 +132,11 @@ def stamp(path: Path) -> dict[str, Any]:
     return {"file": path.name, "bytes": info.st_size, "mtime_ns": info.st_mtime_ns}
 
 
+def changed(path: Path) -> str:
+    """What to say of a file that was written to meanwhile."""
+    return f"{path} was changed while it was read; run it again when nobody writes to it"
+
+
 def check_digest(file: SourceFile, path: Path) -> str:
     """The sha256 of the file as it lies here; DataError when its content is not what the registry knows it to be."""
     found = file_digest(path)

@@ -216,7 +216,7 @@ def record_of(row: RawRow, source: Source, tally: Tally, line: Callable[[], int]
     try:
         record = row.convert(row.value)
     except DataError as error:
-        tally.bad(row.path, row.line or line(), str(error), row.member)
+        tally.bad(row.path, row.line or line(), str(error), row.member, parsed=True)
         return None
     record.source = record.source or source.id
     return record

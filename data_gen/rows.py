@@ -51,14 +51,25 @@ class Tally:
     """The first complaint about each file"""
     allowed: dict[str, int] = field(default_factory=dict)
     """How many unreadable rows of a file are known and passed over"""
+    parsed: Tally | None = None
+    """Of these rows those that could be parsed, and make no record"""
 
-    def bad(self, path: Path, line: int, why: str, member: str = "") -> None:
-        """Raise DataError with file and line, or count the row."""
+    def bad(self, path: Path, line: int, why: str, member: str = "", parsed: bool = False) -> None:
+        """Raise DataError with file and line, or count the row. `parsed`: it can be read, but makes no record."""
         name, place = str(path), f"{member and f'member {member}, '}line {line}: {why}"
         if self.on_error != "skip" and self.counts[name] >= self.allowed.get(name, 0):
             raise DataError(f"{path}, {place} (--on-error skip passes over such rows)")
         self.counts[name] += 1
         self.first.setdefault(name, place)
+        if parsed:
+            self.parsed = self.parsed or Tally("skip")
+            self.parsed.bad(path, line, why, member)
+
+    def add(self, other: Tally) -> None:
+        """Count what another tally has counted, too."""
+        self.counts += other.counts
+        for name, place in other.first.items():
+            self.first.setdefault(name, place)
 
     @property
     def total(self) -> int:

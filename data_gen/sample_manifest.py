@@ -48,6 +48,7 @@ class SampleManifest:
 
     def write(self, summary: Summary, files: Together) -> None:
         """Write it beside the rows, which are about to take their names."""
+        self.inputs.check_unchanged()
         sources = {taken.source.id: taken.source for taken in summary.taken}
         found = {
             "format": FORMAT,

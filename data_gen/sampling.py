@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_gen.choice import Wanted, check_where, choose
+from data_gen.choice import Wanted, check_readable, check_where, choose
 from data_gen.heldout import is_heldout
 from data_gen.inputs import open_inputs
 from data_gen.line_index import NoIndex
@@ -104,6 +104,7 @@ def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summa
             return _sample(sources, outs, o, bar)
         except NoIndex:  # something is odd in a file: row by row it is told what, and where
             o.index = False
+            bar.advance(-bar.done)
             return _sample(sources, outs, o, bar)
 
 
@@ -137,13 +138,7 @@ class _Drawn:
     pool: Pool
     numbers: Sequence[int] | None
     """None is every row, filtered as they are written"""
-    first: Any
     taken: int = 0
-
-    @property
-    def form(self) -> Any:
-        """What its rows are turned into Records by."""
-        return self.first.convert if self.first else None
 
 
 def _asks_for_records(source: Source, o: Options) -> bool:
@@ -156,28 +151,33 @@ def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Pr
         parts: list[int | None] = [*apportion(o.rows or 0, o.weights)]
     else:
         parts = [None] * len(sources) if o.rows is None else [*even(o.rows, len(sources))]
+    if o.budget is None:  # made on the spot, rows have no end
+        parts = [
+            part or (GENERATED_ROWS if source.generated else None) for source, part in zip(sources, parts, strict=True)
+        ]
     budgets = [None] * len(sources) if o.budget is None else [*even(o.budget, len(sources))]
-    each = zip(sources, parts, budgets, strict=True)
-    drawn = [_draw(source, part, budget, o, bar) for source, part, budget in each]
-    forms = {one.form for one in drawn}
+    pools = [_pool(*each, o, bar) for each in zip(sources, parts, budgets, strict=True)]
+    firsts = [pool.first() for pool in pools]
+    forms = {first.convert if first else None for first in firsts}
     as_records = any(_asks_for_records(source, o) for source in sources) or len(forms) > 1
+    each = zip(pools, parts, budgets, strict=True)
+    drawn = [_Drawn(pool, _draw(pool, part, budget, o, as_records)) for pool, part, budget in each]
     with Together() as files:
         held = _write(drawn, [files.open(out) for out in outs], o, as_records)
+        for one in drawn:
+            one.pool.check_unchanged()
         taken = [_taken(one) for one in drawn]
         tally = Tally(o.on_error)
         for one in drawn:
-            tally.counts += one.pool.looked.tally.counts
-            tally.first |= one.pool.looked.tally.first
+            tally.add(one.pool.looked.tally)
         summary = Summary(taken, sum(one.taken for one in taken) - held, held, as_records, tally)
         if o.beside is not None:
             o.beside(summary, files)
     return summary
 
 
-def _draw(source: Source, part: int | None, budget: int | None, o: Options, bar: Progress) -> _Drawn:
-    if source.generated and part is None and budget is None:
-        part = GENERATED_ROWS
-    pool = Pool(
+def _pool(source: Source, part: int | None, budget: int | None, o: Options, bar: Progress) -> Pool:
+    return Pool(
         source,
         o.data_dir,
         on_error=o.on_error,
@@ -188,10 +188,14 @@ def _draw(source: Source, part: int | None, budget: int | None, o: Options, bar:
         limit=GENERATED_ROWS + 200 * (part or 0),
         advance=bar.advance,
     )
-    first = pool.first()
-    what = {"where": tuple(o.where), "as_record": _asks_for_records(source, o) and o.on_error == "skip"}
+
+
+def _draw(pool: Pool, part: int | None, budget: int | None, o: Options, as_records: bool) -> Sequence[int] | None:
+    """The numbers of the rows to write; of those that are to be records, where some are none, of records only."""
+    faulty = o.on_error == "skip" or any(file.unreadable for file in pool.source.files)
+    what = {"where": tuple(o.where), "as_record": as_records and faulty}
     wanted = Wanted(part, o.by, o.shares, budget, o.measure, o.unit, o.allow_fewer)
-    return _Drawn(pool, choose(pool, Order(o.seed), wanted, what), first)
+    return choose(pool, Order(o.seed), wanted, what)
 
 
 def _taken(one: _Drawn) -> Taken:
@@ -232,3 +236,5 @@ def _seen(one: _Drawn, o: Options, as_records: bool, asked: bool = False) -> Ite
         yield seen
     if where:
         check_where(one.pool)
+    if one.numbers is None and not o.allow_fewer:
+        check_readable(one.pool, one.taken)

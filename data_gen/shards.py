@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from data_gen.formats import detect_format
 from data_gen.heldout import asked_by, number_of
 from data_gen.json_rows import parse_json
 from data_gen.line_index import NoIndex, open_index
@@ -26,6 +27,8 @@ from data_gen.source_yaml import Source, SourceFile
 from data_gen.strata import field_of
 from data_gen.where import Where, parse_all
 
+TELL_EVERY = 1 << 12
+"""Rows"""
 Measure = Callable[[Record], int]
 Clean = Callable[[Record], tuple[Record, str]]
 """A record as it is to be, and why it is left out ("": it is not)"""
@@ -70,9 +73,11 @@ def shards_of(
 
 def _is_lines(file: SourceFile, path: Path) -> bool:
     """Whether a file may be plain lines of JSON; `open_index` looks closer."""
-    inside = any(getattr(file, name, "") for name in ("member", "at"))
-    named = file.format in ("auto", "jsonl") and path.name.lower().endswith((".json", ".jsonl", ".ndjson"))
-    return named and not inside and not file.unreadable
+    if file.at or file.unreadable or file.format not in ("auto", "jsonl"):
+        return False
+    if file.format == "auto" and path.name.lower().endswith(".json"):
+        return detect_format(path) == "jsonl"
+    return path.name.lower().endswith((".json", ".jsonl", ".ndjson"))
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,7 @@ class Looked:
         self.rows += other.rows
         self.dropped += other.dropped
         self.names |= other.names
-        self.tally.counts += other.tally.counts
-        for name, first in other.tally.first.items():
-            self.tally.first.setdefault(name, first)
+        self.tally.add(other.tally)
         if not self.where:
             self.where = other.where
         for mine, theirs in zip(self.where, other.where, strict=False):
@@ -139,12 +142,14 @@ class Looked:
             mine.names |= theirs.names
 
 
-def look(task: Task) -> Iterator[Seen | Looked]:
-    """Do a task."""
+def look(task: Task) -> Iterator[Seen | Looked | int]:
+    """Do a task; now and then a number says that so many more rows were read."""
     looked = task.looked or Looked(where=parse_all(task.where), tally=Tally(task.shard.on_error))
     records = task.as_record or task.measure is not None
     for row in rows_of(task.shard, task.numbers, looked.tally):
         looked.rows += 1
+        if looked.rows % TELL_EVERY == 0:
+            yield TELL_EVERY
         if looked.rows <= 3 and isinstance(row.value, dict):
             looked.names.update(map(str, row.value))
         if looked.where and not all(keep(row.value) for keep in looked.where):
@@ -253,11 +258,19 @@ def texts_of(record: Record) -> list[str]:
     return [record.system, *turns, record.instruction, record.input, record.output]
 
 
-def count_rows(shard: Shard) -> Iterator[Looked]:
-    """How many rows a shard has, those that cannot be read passed over and counted; NoIndex when it is not lines."""
+def count_rows(shard: Shard) -> Iterator[Looked | int]:
+    """How many rows a shard has, those that cannot be read passed over and counted; NoIndex when it is not lines.
+
+    Now and then a number says that so many more were counted.
+    """
     looked = Looked(tally=Tally(shard.on_error))
     if shard.indexed:
         looked.rows = len(open_index(shard.path))
+    elif shard.limit:
+        looked.rows = shard.limit
     else:
-        looked.rows = shard.limit or sum(1 for _ in raw_rows(shard.source, tally=looked.tally))
+        for _ in raw_rows(shard.source, tally=looked.tally):
+            looked.rows += 1
+            if looked.rows % TELL_EVERY == 0:
+                yield TELL_EVERY
     yield looked

@@ -137,7 +137,9 @@ def test_a_draw_is_filled_up_past_near_duplicates() -> None:
     rows = [Record(changed(TEXT[100 * i :][:300], 1, rng), output="答") for i in range(20) for _ in range(30)]
     manifest = build_mix(recipe({records("a.jsonl", *rows): 20}, dedup="near"), "out.jsonl")
     assert manifest["rows"] == 20
-    with pytest.raises(DataError, match=r"a.jsonl has 20 rows to draw from, 21 are wanted"):
+    with pytest.raises(
+        DataError, match=r"a.jsonl has 20 rows to draw from .580 left out: near duplicate., 21 are wanted"
+    ):
         build_mix(recipe({"./a.jsonl": 21}, dedup="near"), "out.jsonl")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from data_gen import mix_parts, provenance
+from data_gen import mix_parts
 from data_gen.mix_recipe import load_mix
 from data_gen.mixes import build_mix
 from data_gen.records import DataError, Record, write_records
@@ -47,12 +47,6 @@ def test_same_size_and_other_content_is_seen() -> None:
     assert taken() == ["丙", "丁"]
 
 
-def test_a_registry_change_builds_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    build_mix("demo", "out.jsonl")
-    monkeypatch.setattr(provenance, "versions", lambda: {"minituo": "99"})
-    assert build_mix("demo", "out.jsonl")["built"]
-
-
 def test_foreign_or_edited_output_is_not_overwritten() -> None:
     path = records("a.jsonl", "甲", "乙")
     mix = recipe({path: "all"})
@@ -71,6 +65,18 @@ def test_foreign_or_edited_output_is_not_overwritten() -> None:
     Path("out.manifest.json").write_text("{ torn")
     with pytest.raises(DataError, match=r"exists already"):
         build_mix(mix, "out.jsonl")
+
+
+@pytest.mark.parametrize("name", ["out.manifest.json", "out.decontamination.jsonl", "out.heldout.jsonl"])
+def test_what_lies_beside_the_output_is_not_overwritten(name: str) -> None:
+    mix = recipe({records("a.jsonl", "甲", "乙"): "all"}, decontaminate=[records("e.jsonl", "丙")[2:]], heldout=0.5)
+    Path(name).write_text("precious")
+    with pytest.raises(DataError, match=rf"{name} exists already.*--force"):
+        build_mix(mix, "out.jsonl")
+    assert Path(name).read_text() == "precious"
+    assert not Path("out.jsonl").exists()
+    assert build_mix(mix, "out.jsonl", force=True)["built"]
+    assert not build_mix(mix, "out.jsonl")["built"]
 
 
 def test_a_wrong_digest_stops(tmp_path: Path) -> None:
@@ -116,6 +122,6 @@ def test_a_mix_never_replaces_what_it_is_made_of(tmp_path: Path, monkeypatch: py
     (tmp_path / "mix.yaml").write_text("name: m\nsources: {./mine.jsonl: all}\ndecontaminate: [eval.jsonl]\n")
     before = (tmp_path / "mine.jsonl").read_bytes()
     for out in ("mine.jsonl", "./mine.jsonl", "same.jsonl", "eval.jsonl"):
-        with pytest.raises(DataError, match=r"is one of the mix's own inputs; give --out another name"):
+        with pytest.raises(DataError, match=r"is one of the files that are read.*give the output another name"):
             build_mix("mix.yaml", out, force=True)
     assert (tmp_path / "mine.jsonl").read_bytes() == before

@@ -1,4 +1,4 @@
-"""Building again: nothing when nothing changed, and of what changed only what depends on it; parts as files; tables."""
+"""Building again: nothing when nothing changed, and of what changed only what depends on it; tables."""
 
 from __future__ import annotations
 
@@ -134,17 +134,26 @@ def test_reports_and_held_out_rows_of_kept_parts_stay(monkeypatch: pytest.Monkey
     assert Path("out.heldout.jsonl").read_bytes() == Path("fresh.heldout.jsonl").read_bytes()
 
 
-def test_parts_get_files_of_their_own() -> None:
-    build_mix(recipe(), "out.jsonl", parts="parts")
-    assert sorted(os.listdir("parts")) == ["a.json", "b.jsonl", "c.json", "out.parts.manifest.json"]
-    rows = [json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
-    first = json.loads(Path("parts/a.json").read_text(encoding="utf-8"))
-    assert first == [{name: row[name] for name in ("instruction", "input", "output")} for row in rows[:20]]
-    assert Path("parts/b.jsonl").read_bytes() == b"".join(Path("out.jsonl").read_bytes().splitlines(True)[20:40])
-    with pytest.raises(DataError, match=r"parts/a.json exists already"):
-        build_mix("mix.yaml", "out.jsonl", parts="parts")
-    assert not build_mix("mix.yaml", "out.jsonl", parts="more")["built"]
-    assert sorted(os.listdir("more")) == ["a.json", "b.jsonl", "c.json", "out.parts.manifest.json"]
+def test_a_report_that_is_gone_is_made_again_with_all_that_it_told() -> None:
+    """The parts that are as they were could be copied, but not what was left out of them."""
+    Path("eval.jsonl").write_text('{"question": "a7"}\n')
+    recipe(decontaminate=["eval.jsonl"])
+    values = yaml.safe_load(Path("mix.yaml").read_text())
+    values["sources"]["./a.jsonl"]["rows"] = "all"
+    Path("mix.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    build_mix("mix.yaml", "out.jsonl")
+    report = Path("out.decontamination.jsonl")
+    before = report.read_bytes()
+    report.unlink()
+    assert build_mix("mix.yaml", "out.jsonl")["built"]
+    assert report.read_bytes() == before
+    report.unlink()
+    records("c.jsonl", *(f"新的{i}" for i in range(30)))
+    assert build_mix("mix.yaml", "out.jsonl")["decontamination"]["removed"] == 1
+    assert report.read_bytes() == before
+    report.write_bytes(before + b'{"mine": 1}\n')
+    with pytest.raises(DataError, match=r"out.decontamination.jsonl exists already"):
+        build_mix("mix.yaml", "out.jsonl")
 
 
 def test_an_input_that_is_broken_leaves_the_last_build() -> None:

@@ -119,7 +119,9 @@ def test_only_what_was_taken_counts_as_a_duplicate() -> None:
 def test_a_draw_is_filled_up_past_duplicates_and_empty_records() -> None:
     write_records("a.jsonl", [Record(f"第{i % 20}问", output="答" if i % 20 else "") for i in range(60)])
     assert build_mix(recipe({"./a.jsonl": 19}), "out.jsonl")["rows"] == 19
-    with pytest.raises(DataError, match=r"a.jsonl has 19 rows to draw from .3 left out: empty., 20 are wanted"):
+    with pytest.raises(
+        DataError, match=r"a.jsonl has 19 rows to draw from .38 left out: duplicate; 3 left out: empty., 20 are wanted"
+    ):
         build_mix(recipe({"./a.jsonl": 20}), "out.jsonl")
     assert build_mix(recipe({"./a.jsonl": 20}, drop_empty=False), "out.jsonl")["rows"] == 20
     assert build_mix(recipe({"./a.jsonl": 99}), "out.jsonl", allow_fewer=True)["rows"] == 19

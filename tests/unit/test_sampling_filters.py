@@ -105,7 +105,7 @@ def test_more_rows_than_there_are() -> None:
     assert len(sample([source], rows=201, allow_fewer=True)) == 200
     with pytest.raises(DataError, match=r"has 20 rows to draw from \(180 left out: where\), 21"):
         sample([source], rows=21, where=["star==3"])
-    with pytest.raises(DataError, match=r"none of its rows passes \(200 left out: where\); 21 are wanted"):
+    with pytest.raises(DataError, match=r"none of its rows passes \(200 left out: where\); 21 rows are wanted"):
         sample([source], rows=21, where=["star==33"])
 
 
