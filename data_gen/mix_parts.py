@@ -20,7 +20,7 @@ import orjson
 from data_gen.choice import UNREADABLE, check_readable, check_where, first_wave, too_few
 from data_gen.cleaning import Cleaner
 from data_gen.contamination import Contamination, Hit
-from data_gen.heldout import is_heldout, number_of
+from data_gen.heldout import asked_in
 from data_gen.mix_recipe import Mix
 from data_gen.near_duplicates import NearDuplicates, sketch_of
 from data_gen.pools import Pool, local
@@ -199,8 +199,8 @@ def _report(name: str, seen: Seen, hit: Hit) -> dict[str, Any]:
     }
 
 
-def holds_out(line: bytes, mix: Mix) -> bool:
-    """Whether a row goes to the held-out file."""
+def asked_of(line: bytes) -> int:
+    """What a row of a mix asks, as 64 bits."""
     row = orjson.loads(line)
-    asked = number_of([row["instruction"], row["input"], row["system"], row["history"]])
-    return is_heldout(asked, mix.seed, mix.heldout)
+    said = [row["instruction"], row["input"], row["system"], row["history"]]
+    return asked_in(said, row["output"], row["meta"].get("image"))

@@ -20,6 +20,7 @@ import orjson
 
 from data_gen.contamination import Contamination
 from data_gen.errors import no_file
+from data_gen.heldout import OneQuestion, is_heldout
 from data_gen.line_index import NoIndex
 from data_gen.mix_manifest import (
     Built,
@@ -36,7 +37,7 @@ from data_gen.mix_manifest import (
     report_path,
     same_inputs,
 )  # fmt: skip
-from data_gen.mix_parts import Memory, Part, holds_out, take
+from data_gen.mix_parts import Memory, Part, asked_of, take
 from data_gen.mix_recipe import Mix, load_mix, sources_of
 from data_gen.outputs import Together, check_output, refuse_inputs
 from data_gen.part_files import check_parts, part_paths, write_parts
@@ -228,10 +229,15 @@ class _Build:
         part, lines = take(self.mix, name, pool, self.memory, wanted, self.allow_fewer)
         for side in outs:
             side.start()
+        questions = OneQuestion()
         for line in lines:
-            held = len(outs) > 1 and holds_out(line, self.mix)
+            held = False
+            if len(outs) > 1:
+                questions.note(asked := asked_of(line))
+                held = is_heldout(asked, self.mix.seed, self.mix.heldout)
             part.heldout += held
             outs[held].write(line)
+        questions.told(name)
         self.tally.add(pool.looked.tally)
         return Built(key, part, [side.end() for side in outs])
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.choice import Wanted, check_readable, check_where, choose
-from data_gen.heldout import is_heldout
+from data_gen.heldout import OneQuestion, is_heldout
 from data_gen.inputs import open_inputs
 from data_gen.line_index import NoIndex
 from data_gen.outputs import Together, Write, check_output
@@ -211,10 +211,13 @@ def _write(drawn: Iterable[_Drawn], writes: Sequence[Write], o: Options, as_reco
         return 0
     held = 0
     for one in drawn:
+        questions = OneQuestion()
         for seen in _seen(one, o, as_records, asked=True):
+            questions.note(seen.asked)
             out = is_heldout(seen.asked, o.seed, o.heldout)
             held += out
             writes[out](seen.line + b"\n")
+        questions.told(one.pool.source.id)
     return held
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from data_gen import shards
 from data_gen.mixes import build_mix
-from data_gen.records import Record, write_records
+from data_gen.records import Record, read_records, write_records
 from data_gen.sampling import sample_rows
 from tests import samples
 from tests.samples import questions, rows_of, write
@@ -95,3 +95,55 @@ def test_what_is_held_out_stays_so_in_other_versions() -> None:
     """Samples that are drawn today must not train on what was held out yesterday."""
     write_records("in.jsonl", [Record(f"问{n}", output="答") for n in range(20)])
     assert split("./in.jsonl", seed=1)[1] == {f"问{n}" for n in (2, 6, 8, 9, 11, 13, 18, 19)}
+
+
+def captions(n: int) -> str:
+    Path("data/coco-cn").mkdir(parents=True)
+    for kind in ("human-written", "manually-translated"):
+        lines = (f"COCO_val2014_{i % 40:012}#{i}\t{kind}：第{i}张\n" for i in range(n))
+        Path(f"data/coco-cn/imageid.{kind}-caption.txt").write_text("".join(lines), encoding="utf-8")
+    return "coco-cn"
+
+
+def test_captions_are_split_by_their_pictures() -> None:
+    """All of them ask for a caption: by that alone they would all be on one side."""
+    source = captions(120)
+    sides = {}
+    for rows in (100, 200):
+        sample_rows(
+            [source], "train.jsonl", rows=rows, convert=True, seed=2, heldout=0.2, heldout_out="valid.jsonl", force=True
+        )
+        read = [
+            list(map(orjson.loads, Path(name).read_bytes().splitlines())) for name in ("train.jsonl", "valid.jsonl")
+        ]
+        sides[rows] = [{row["meta"]["image"] for row in side} for side in read]
+        assert not sides[rows][0] & sides[rows][1]
+        assert 1 < len(sides[rows][1]) < 20
+    assert all(few <= more for few, more in zip(sides[100], sides[200], strict=True))
+    Path("mix.yaml").write_text("name: m\nseed: 2\nheldout: 0.2\nsources: {coco-cn: all}\n")
+    build_mix("mix.yaml", "mix.jsonl")
+    held = {orjson.loads(line)["meta"]["image"] for line in Path("mix.heldout.jsonl").read_bytes().splitlines()}
+    assert sides[200][1] <= held
+    assert not held & sides[200][0]
+
+
+def test_texts_that_answer_nothing_are_split_by_what_they_say() -> None:
+    Path("in.csv").write_text("text\n" + "".join(f"第{n % 50}段\n" for n in range(100)), encoding="utf-8")
+    sample_rows(["./in.csv"], "train.jsonl", columns={"output": "text"}, heldout=0.3, heldout_out="valid.jsonl")
+    train, valid = ({row.output for row in read_records(name)} for name in ("train.jsonl", "valid.jsonl"))
+    assert not train & valid
+    assert 5 <= len(valid) <= 25
+
+
+@pytest.mark.parametrize("mix", [False, True])
+def test_rows_that_all_ask_the_same_are_told_of(mix: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    write_records("in.jsonl", [Record("续写。", output=f"第{n}段") for n in range(30)])
+    write_records("other.jsonl", [Record(f"第{n}问", output="答") for n in range(30)])
+    if mix:
+        Path("mix.yaml").write_text("name: m\nheldout: 0.3\nsources: {./in.jsonl: all, ./other.jsonl: all}\n")
+        build_mix("mix.yaml", "mix.jsonl")
+    else:
+        split("./in.jsonl", "./other.jsonl")
+    name = "./in.jsonl" if mix else "in.jsonl"
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert said == [f"note: the 30 rows of {name} all ask the same, so all are on one side of the split"]
