@@ -132,9 +132,15 @@ def _separated(delimiter: str) -> Reader:
                     elif cells:
                         yield Row(start, dict(zip(head, cells, strict=True)))
                 except csv.Error as error:
-                    if reader.line_num - start > QUOTE_LINES:
+                    swallowed = reader.line_num - start
+                    if swallowed > QUOTE_LINES:
                         raise DataError(f"{place}, line {start}: a quote opened here is never closed") from None
-                    place.bad(start, f"not valid CSV: {error}")
+                    more = (
+                        f" (a quote opened here takes in {swallowed} more line{'s' * (swallowed > 1)})"
+                        if swallowed > 0
+                        else ""
+                    )
+                    place.bad(start, f"not valid CSV: {error}{more}")
                 start = reader.line_num + 1
 
     return rows
@@ -142,7 +148,7 @@ def _separated(delimiter: str) -> Reader:
 
 def _header(place: Place, reader: Iterator[list[str]]) -> list[str]:
     try:
-        head = next(reader, [])
+        head = next(filter(None, reader), [])  # blank lines are no fault
     except csv.Error as error:
         raise DataError(f"{place}, line 1: the column names are not valid CSV: {error}") from None
     # A data frame writes its index as a column without a name.

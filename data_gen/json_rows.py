@@ -59,7 +59,8 @@ def parse_json(text: bytes) -> Any:
         refused = error
     strict = _Strict()
     try:
-        value = json.loads(text, object_pairs_hook=strict.pairs, parse_constant=strict.constant)
+        # Of bytes it would guess the encoding, and take UTF-16 for JSON.
+        value = json.loads(text.decode(), object_pairs_hook=strict.pairs, parse_constant=strict.constant)
     except (ValueError, RecursionError):
         raise ValueError(_json_fault(text, refused)) from None
     if fault := strict.take():
@@ -107,6 +108,15 @@ def writable(value: Any) -> bool:
         except UnicodeEncodeError:
             return False
     return True
+
+
+def _unwritable(value: Any) -> str:
+    """Why: bytes that are no UTF-8 were read as what `surrogateescape` makes of them, anything else was escaped so."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return HALF_PAIR
+    return NOT_UTF8
 
 
 def json_lines(place: Place) -> Iterator[Row]:
@@ -214,7 +224,7 @@ def json_array(place: Place) -> Iterator[Row]:
                 return
             fault = text.strict.take()
             if fault or not writable(value):
-                place.bad(line, fault or NOT_UTF8)
+                place.bad(line, fault or _unwritable(value))
             else:
                 yield Row(line, value)
             after = text.skip(_SPACE)

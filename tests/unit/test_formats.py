@@ -72,6 +72,8 @@ def test_csv_with_bom_and_either_line_end(tmp_path: Path, ending: str) -> None:
     found = list(read_rows(path))
     assert [row.value for row in found] == [{"标题": "甲", "答案": "乙\n丙"}, {"标题": "丁", "答案": "戊"}]
     assert found[0].line == 2
+    path.write_bytes((ending * 2 + "标题,答案" + ending + "甲,乙" + ending).encode())
+    assert [(row.line, row.value) for row in read_rows(path)] == [(4, {"标题": "甲", "答案": "乙"})]
 
 
 def test_the_index_of_a_data_frame_is_a_column_like_others(tmp_path: Path) -> None:

@@ -26,7 +26,14 @@ FAULTS = {
     "quote.csv": (b'a,b\n1,2\n"4,5', 3, "not valid CSV", [{"a": "1", "b": "2"}]),
     "nan.jsonl": (b'{"a": 1}\n{"a": NaN}\n', 2, "NaN is no JSON", [{"a": 1}]),
     "nan.json": (b'[{"a": 1},\n{"a": [-Infinity]},\n{"a": 2}]', 2, "-Infinity is no JSON", [{"a": 1}, {"a": 2}]),
-    "half.json": (b'[{"a": "\\ud800"},\n{"a": 1}]', 1, "not UTF-8", [{"a": 1}]),
+    "half.json": (b'[{"a": "\\ud800"},\n{"a": 1}]', 1, "half of a surrogate pair", [{"a": 1}]),
+    "wide.jsonl": ('{"a": 1}'.encode("utf-16-le") + b'\n{"a": 2}\n', 1, "not valid JSON", [{"a": 2}]),
+    "stray.csv": (
+        b'a,b\n1,2\n"3,4\n5,6\n7,8\n',
+        3,
+        "a quote opened here takes in 2 more lines",
+        [{"a": "1", "b": "2"}],
+    ),
     "bytes.txt": ("好\n".encode() + b"\xc4\xe3\n", 2, "not UTF-8", [{"text": "好"}]),
 }
 
