@@ -41,6 +41,11 @@ OURS = {
     "stream",
 }
 """Parameters that a request sets itself, or that would change the shape of the answer"""
+NO_MODEL = re.compile(
+    r"\bmodel\b.{0,60}?not (?:exist|found|available)|(?:unknown|invalid|no such) model\b|模型.{0,9}不存在",
+    re.IGNORECASE,
+)
+"""How some say with a 400 that they have no such model"""
 IN_JSON = "请用 JSON 作答。"
 SECRET = re.compile(
     r'"(?P<name>(?:\w*[_-])?(?:api[_-]?key|authorization|secret|password|headers))":|"sk-[\w-]{8}', re.I
@@ -187,10 +192,7 @@ class ChatGPTTeacher:
             key.dead = f"{sentences[error.status]}: {said}"
             if self.ring.alive():
                 return Again(key.dead, wait_s=0.0, free=True)
-            others = (
-                f" (and none of the other {len(self.ring.keys) - 1} keys is left)" if len(self.ring.keys) > 1 else ""
-            )
-            return Never(key.dead + others, fatal=True)
+            return Never(key.dead + (" (and no other key is left)" if len(self.ring.keys) > 1 else ""), fatal=True)
         if not self._answered and said == f"HTTP {error.status}: a web page" and error.status != 404:
             page = f"{self.base_url} answers with a web page ({error.status}) instead of JSON"
             return Never(f"{page}; a base url usually ends in /v1", fatal=True)
@@ -198,7 +200,7 @@ class ChatGPTTeacher:
             return Never(f"{self.base_url} has no chat/completions (404); a base url usually ends in /v1", fatal=True)
         if error.status == 404:
             return Never(f"there is no model {where}: {said}", fatal=True)
-        if error.status == 400 and not self._answered and f"'{self.name}'" in said:
+        if error.status == 400 and not self._answered and (f"'{self.name}'" in said or NO_MODEL.search(said)):
             return Never(f"{self.base_url} refuses the model {self.name!r}: {said}", fatal=True)
         if error.status == 400 and not self._answered and self.wants_json and "response_format" in said:
             return Never(f"{where} does not take this --response-format; leave it out: {said}", fatal=True)

@@ -16,6 +16,8 @@ QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_
 TRANSIENT = {408, 409, 425, 429}
 UNABLE = {501, 505}
 """What a server cannot do now it cannot do later"""
+LONG_S = 600.0
+"""A pause that is worth a word"""
 TLS_HINTS = {
     "CERTIFICATE_VERIFY_FAILED": "if its certificate is your own, name a file with it in SSL_CERT_FILE",
     "WRONG_VERSION_NUMBER": "it does not speak https; should the address begin with http://?",
@@ -79,7 +81,9 @@ def of_status(status: int, headers: Mapping[str, str], content: bytes) -> Again 
         return Never(message, status=402)
     reason = f"HTTP {status}: {message}"
     if status in TRANSIENT or (status >= 500 and status not in UNABLE):
-        return Again(reason, retry_after(headers), limited=status == 429)
+        wait_s = retry_after(headers)
+        asks = f" (asks for a pause of {wait_s / 3600:,.1f} hours)" if wait_s is not None and wait_s > LONG_S else ""
+        return Again(reason + asks, wait_s, limited=status == 429)
     return Never(reason, status=status)
 
 

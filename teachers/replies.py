@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,12 @@ import orjson
 from teachers.base import Request, estimated_tokens, tokens_of
 from teachers.http_errors import Again, Never, NoApi
 
+HALF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+"""One of the two parts of a character, alone"""
+NO_CHANCE = -9999.0
+"""The logprob of what cannot be"""
 CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
@@ -31,11 +39,19 @@ def read(content: bytes, content_type: str, url: str, model: str) -> Reply:
     if content.lstrip()[:1] == b"<" or "text/html" in content_type:
         raise NoApi(f"{url} answers with a web page instead of JSON; a base url usually ends in /v1")
     try:
-        body = orjson.loads(content)
-        return of_body(body, model)
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
+        return of_body(_parsed(content), model)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         shown = content[:120].decode("utf-8", "replace")
         raise Again(f"{url} answered with no valid completion: {shown!r}") from None
+
+
+def _parsed(content: bytes) -> Any:
+    """JSON, also with half a character or -Infinity in it, as some servers write it: what was paid for is not asked
+    again for that."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return json.loads(HALF.sub(rb"\\ufffd", content), parse_constant=lambda name: NO_CHANCE)
 
 
 def of_body(body: dict[str, Any], model: str) -> Reply:

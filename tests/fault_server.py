@@ -34,6 +34,8 @@ class FaultServer:
         self.plan, self.delay_s, self.retry_after = plan, delay_s, retry_after
         self.spread = 0.0
         """Answers take from `1 - spread` to `1 + spread` times `delay_s`, drawn anew for each"""
+        self.says = "This prompt is too long"
+        """With a 400"""
         self.usage: Any = "counted"
         """What answers say about tokens; "counted": how many they are"""
         self.key: str | None = None
@@ -192,7 +194,7 @@ class FaultServer:
         if fault in {"501", "405"}:
             return int(fault), PAGE, {"Content-Type": "text/html"}
         if fault == "400":
-            return 400, error("This prompt is too long", "context_length_exceeded"), kind
+            return 400, error(self.says, "context_length_exceeded"), kind
         if fault == "pinned":
             return 400, error(f"Server is pinned to 'other'; requested '{body.get('model')}'.", "bad_request"), kind
         if fault == "limit name":

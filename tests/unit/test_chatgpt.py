@@ -10,6 +10,7 @@ import pytest
 from teachers.base import Completion, Request, TeacherError, TextTeacher, estimated_tokens
 from teachers.chatgpt import ChatGPTTeacher
 from teachers.http_errors import Again, Never, of_status, retry_after, unreachable
+from teachers.replies import read
 from tests.fault_server import FaultServer
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -56,6 +57,48 @@ def test_tokens_that_nobody_counted_are_estimated(usage: object) -> None:
         got = ask(server)["r0"]
     asked = next(requests(1))
     assert got.usage == {"prompt_tokens": estimated_tokens(asked), "completion_tokens": 16, "estimated": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "logprob"),
+    [
+        (rb'"half \ud83d"', "half \ufffd", b"-0.5"),
+        (rb'"\ude00 half"', "\ufffd half", b"-0.5"),
+        (rb'"whole \ud83d\ude00, half \ud83d."', "whole 😀, half \ufffd.", b"-Infinity"),
+        (b'"a"', "a", b"-Infinity"),
+    ],
+)
+def test_what_is_nearly_json_is_not_paid_for_again(content: bytes, text: str, logprob: bytes) -> None:
+    told = b'[{"token": "x\\ud83d", "logprob": %b, "top_logprobs": []}]' % logprob
+    body = b'{"choices": [{"message": {"content": %b}, "logprobs": {"content": %b}}]}' % (content, told)
+    reply = read(body, "application/json", "http://h/v1", "m")
+    assert reply.text == text
+    assert reply.logprobs == [["x\ufffd", -0.5 if logprob == b"-0.5" else -9999.0, []]]
+    with pytest.raises(Again, match="no valid completion"):
+        read(body[:-9], "application/json", "http://h/v1", "m")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Model Not Exist",
+        "模型不存在，请检查模型代码。",
+        "Invalid model: mock",
+        "The requested model 'other' is not available",
+    ],
+)
+def test_a_model_that_is_refused_with_a_400_ends_the_run(said: str) -> None:
+    with FaultServer(lambda n, attempt: "400") as server:
+        server.says = said
+        got = ask(server, 3, concurrency=1)
+    assert got["r0"].fatal
+    assert "refuses the model 'mock'" in (got["r0"].error or "")
+    assert server.asked.total() == 1
+
+
+def test_a_very_long_pause_is_told() -> None:
+    with FaultServer(lambda n, attempt: "429", retry_after="86400") as server:
+        assert (ask(server)["r0"].error or "").endswith("Rate limit reached (asks for a pause of 24.0 hours)")
 
 
 def test_parameters_travel() -> None:
