@@ -13,13 +13,15 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from distill import callbacks
+from distill.callbacks import default_callbacks
 from distill.data import InstructionData
 from distill.errors import DistillError
 from distill.files import write_whole
 from distill.fit import check_run_folder, processor_precision
 from distill.fit_errors import first_sentence
 from distill.module import Distiller
+from distill.resuming import StopPolitely
+from distill.run_folder import AtomicCheckpointIO, is_complete
 from distill.sharding import check_strategy
 
 SETTING = re.compile(r"val_check_interval|Early stopping conditioned on metric")
@@ -121,9 +123,9 @@ class DistillCLI(LightningCLI):
             config["logger"] = loggers if self.subcommand == "fit" else False  # others write nothing into the run
         if config["precision"] is None:
             config["precision"] = processor_precision()
-        config["plugins"] = [callbacks.AtomicCheckpointIO(), *_listed(config["plugins"])]
+        config["plugins"] = [AtomicCheckpointIO(), *_listed(config["plugins"])]
         has_validation = bool(self.datamodule.files["val"])
-        config["callbacks"] = [*callbacks.default_callbacks(has_validation), *_listed(config["callbacks"])]
+        config["callbacks"] = [*default_callbacks(has_validation), *_listed(config["callbacks"])]
         for callback in config["callbacks"]:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str((root / "checkpoints").resolve())
@@ -141,7 +143,7 @@ class DistillCLI(LightningCLI):
         last = check_run_folder(self.folder, resolved)
         if last is not None and self.config_init["fit"]["ckpt_path"] is None:
             self.config_init["fit"]["ckpt_path"] = str(last)
-        self.complete = last is not None and callbacks.is_complete(self.trainer)
+        self.complete = last is not None and is_complete(self.trainer)
         if not self.complete:  # what cannot be read is found before a folder is made or changed
             self.datamodule.read("fit")
             _ = [getattr(tutor.teacher, "model", None) for tutor in self.model.tutors]
@@ -161,7 +163,7 @@ class DistillCLI(LightningCLI):
                 raise
             raise DistillError(f"trainer: {first_sentence(error)}") from None
         # Ctrl-C while the last step was validated stops nothing here, but whoever called may have more to do.
-        self.interrupted |= any(c.asked for c in self.trainer.callbacks if isinstance(c, callbacks.StopPolitely))  # type: ignore[attr-defined]
+        self.interrupted |= any(c.asked for c in self.trainer.callbacks if isinstance(c, StopPolitely))  # type: ignore[attr-defined]
 
     def predict(self, model: Any, **kwargs: Any) -> None:
         """Print every row of `data.val` with the student's answer, as JSON lines on stdout."""

@@ -132,7 +132,7 @@ def test_a_moved_run_goes_on(
 
 def test_a_best_checkpoint_of_before_stays_the_best(ground: Path, tmp_path: Path) -> None:
     """A state from another folder: the files are looked for here, and those that are gone are forgotten."""
-    from distill.callbacks import RunCheckpoint
+    from distill.run_folder import RunCheckpoint
 
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "best-step=6.ckpt").touch()

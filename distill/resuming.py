@@ -1,0 +1,96 @@
+"""A run that was stopped goes on as if it had not been: every random generator, and a stop between two steps."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.callbacks import Callback
+
+
+class RandomState(Callback):
+    """Saves and restores every random generator of every rank, so that a resumed run with dropout is the very run."""
+
+    rank, world = 0, 1
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Who else there is."""
+        self.rank, self.world = trainer.global_rank, trainer.world_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors and numbers only; of several ranks, which all call this, a list."""
+        name, keys, at, has_gauss, cached = np.random.get_state()
+        version, internal, gauss = random.getstate()
+        own = {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), at, has_gauss, cached],
+            "python": [version, list(internal), gauss],
+        }
+        if self.world == 1:
+            return own
+        ranks: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(ranks, own)
+        return {"ranks": ranks}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Kept until training starts: building the run draws numbers in between."""
+        ranks = state_dict.get("ranks", [state_dict])
+        self.pending: dict[str, Any] | None = ranks[self.rank % len(ranks)]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Put every generator where it stood."""
+        state = getattr(self, "pending", None)
+        if state is None:
+            return
+        self.pending = None
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        name, keys, at, has_gauss, cached = state["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), at, has_gauss, cached))
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+
+
+class StopPolitely(Callback):
+    """The first Ctrl-C (or SIGTERM) lets the optimizer step end, saves `last.ckpt` and stops; the second one kills."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Only the main thread may listen to signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(number, self.before.get(number) or signal.SIG_DFL)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stop where a checkpoint resumes exactly: not in the middle of an accumulated step."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        # Each rank hears of it at its own time, or not at all: they stop together or wait for each other for ever.
+        if trainer.world_size > 1:
+            self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+        if self.asked:
+            # Lightning counts a batch as completed only after this hook; without it a resumed run repeats its number.
+            trainer.fit_loop.epoch_loop.batch_progress.increment_completed()
+            trainer.fit_loop.epoch_loop._batches_that_stepped += 1
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt", weights_only=False)
+            raise KeyboardInterrupt
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before.clear()
