@@ -40,7 +40,7 @@ def source_card(source: Source, known: list[str]) -> str:
     table = "\n".join(["| file | rows | address |", "|---|---|---|", *files]) if files else "Made on the spot."
     licence = source.licence
     lines = [
-        _front_matter(source.title, source.rows, licence.spdx, source.language),
+        _front_matter(source.title, source.rows, _tag(effective_licence({source.id: source})), [source.language]),
         f"# {source.title}\n",
         source.about,
         f"\n## Licence\n\n{licence.spdx}{f': {licence.note}' if licence.note else ''}."
@@ -75,7 +75,9 @@ def mix_card(mix: Mix) -> str:
         for name, source in sources.items()
     ]
     total = None if None in wanted.values() else sum(n or 0 for n in wanted.values())
-    return _mix_page(mix.name, mix.about, mix.seed, total, rows, effective_licence(sources), overlaps(sources))
+    languages = [source.language for source in sources.values()]
+    licence = effective_licence(sources)
+    return _mix_page(mix.name, mix.about, mix.seed, total, languages, rows, licence, overlaps(sources))
 
 
 def manifest_card(manifest: dict[str, Any]) -> str:
@@ -86,7 +88,8 @@ def manifest_card(manifest: dict[str, Any]) -> str:
         for part in manifest["sources"]
     ]
     name, about, seed, total = (manifest[key] for key in ("name", "about", "seed", "rows"))
-    page = _mix_page(name, about, seed, total, rows, manifest["licence"], manifest.get("overlaps"))
+    languages = [part.get("language", "zh") for part in manifest["sources"]]
+    page = _mix_page(name, about, seed, total, languages, rows, manifest["licence"], manifest.get("overlaps"))
     files = [
         f"| {part['id']} | {file['file']} | {file['bytes']:,} | `{file['sha256']}` |"
         for part in manifest["sources"]
@@ -110,11 +113,10 @@ def manifest_card(manifest: dict[str, Any]) -> str:
 
 
 def _mix_page(
-    name: str, about: str, seed: int, total: int | None, rows: list[str], licence: dict[str, Any],
-    inner: dict[str, Any] | None,
+    name: str, about: str, seed: int, total: int | None, languages: list[str], rows: list[str],
+    licence: dict[str, Any], inner: dict[str, Any] | None,
 ) -> str:  # fmt: skip
-    spdx = sorted(set(licence["parts"].values()))
-    head = _front_matter(name, total, spdx[0] if len(spdx) == 1 else "other", "zh")
+    head = _front_matter(name, total, _tag(licence), sorted(set(languages)))
     size = f"{total:,} rows" if total is not None else "All rows of its sources"
     inside_of = "".join(f"- {line}.\n" for line in overlap_lines(inner)) if inner else ""
     return (
@@ -129,24 +131,28 @@ def _mix_page(
     )
 
 
-def _front_matter(title: str, rows: int | None, spdx: str, language: str) -> str:
+def _front_matter(title: str, rows: int | None, tag: str, languages: list[str]) -> str:
     import yaml
 
     size = next((name for bound, name in SIZES if rows is not None and rows < bound), "n>1M" if rows else None)
     values = {
         "pretty_name": title,
-        "language": [language],
-        "license": _tag(spdx),
+        "language": languages,
+        "license": tag,
         "task_categories": ["text-generation"],
         **({"size_categories": [size]} if size else {}),
     }
     return f"---\n{yaml.safe_dump(values, allow_unicode=True, sort_keys=False)}---\n"
 
 
-def _tag(spdx: str) -> str:
-    """The hub's tag of a licence; an expression of several has none."""
-    single = len(spdx.split()) == 1 and not spdx.lower().startswith("licenseref")
-    return spdx.lower().removesuffix("-only") if single else "other"
+def _tag(licence: dict[str, Any]) -> str:
+    """The hub's tag for what licences amount to: of one alone, where its name says all that is known of it."""
+    spdx = {*licence["parts"].values()}
+    (name,) = spdx if len(spdx) == 1 else ("",)
+    more = licence["unclear"] or (licence["noncommercial"] and not terms_of(name).noncommercial)
+    if more or len(name.split()) != 1 or name.lower().startswith("licenseref"):
+        return "other"
+    return name.lower().removesuffix("-only")
 
 
 def _count(rows: int | None, about: int | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from data_gen.records import Record, content_id
+from data_gen.shards import texts_of
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+")
 _KANA = re.compile(r"[\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d]+")
@@ -48,6 +49,7 @@ def language_of(text: str) -> str:
 def describe(records: Iterable[Record]) -> dict[str, Any]:
     """Counts, lengths in characters, languages, Chinese share and duplicates, as plain numbers.
 
+    Characters, language and Chinese share are of all that a record says, its history included, as a budget counts them.
     A record costs about 50 bytes of memory, however long it is.
     """
     frame = _measured(records)
@@ -61,7 +63,7 @@ def describe(records: Iterable[Record]) -> dict[str, Any]:
         "empty_output": int((frame["output"] == 0).sum()),
         "duplicates": int(frame["content"].duplicated().sum()),
         "repeated_questions": int(frame["question"].duplicated().sum()),
-        "characters": int(frame[list(FIELDS)].to_numpy().sum()),
+        "characters": int(frame["all"].sum()),
         "length": {name: _lengths(frame[name]) for name in FIELDS},
         "languages": {LANGUAGES[int(n)]: int(rows) for n, rows in counts.items()},
         "chinese_share": {
@@ -72,7 +74,14 @@ def describe(records: Iterable[Record]) -> dict[str, Any]:
     }
 
 
-_COLUMNS = dict.fromkeys(FIELDS, "i") | {"turns": "i", "content": "Q", "question": "Q", "chinese": "f", "language": "B"}
+_COLUMNS = dict.fromkeys(FIELDS, "i") | {
+    "turns": "i",
+    "all": "i",
+    "content": "Q",
+    "question": "Q",
+    "chinese": "f",
+    "language": "B",
+}
 
 
 def _measured(records: Iterable[Record]) -> Any:
@@ -89,7 +98,8 @@ def _measured(records: Iterable[Record]) -> Any:
         columns["question"].append(
             int(Record(record.instruction, record.input, "", record.system, record.history).id, 16)
         )
-        text = record.instruction + record.input + record.output
+        text = "".join(texts_of(record))
+        columns["all"].append(len(text))
         columns["chinese"].append(chinese_share(text))
         columns["language"].append(LANGUAGES.index(language_of(text)))
     return pd.DataFrame({name: np.frombuffer(values, dtype=values.typecode) for name, values in columns.items()})

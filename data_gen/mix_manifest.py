@@ -115,6 +115,7 @@ def _part(one: Built, files: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "id": part.name,
         "title": part.source.title,
+        "language": part.source.language,
         "licence": asdict(part.source.licence),
         "verified": part.source.verified,
         "rows_in": part.rows_in,

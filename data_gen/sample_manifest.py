@@ -61,6 +61,7 @@ class SampleManifest:
                 {
                     "id": taken.source.id,
                     "title": taken.source.title,
+                    "language": taken.source.language,
                     "licence": {"spdx": licence.spdx, "note": licence.note, "noncommercial": licence.noncommercial},
                     "verified": taken.source.verified,
                     "rows_in": taken.rows_in,

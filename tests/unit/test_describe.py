@@ -39,6 +39,15 @@ def test_languages_are_counted() -> None:
     assert describe(RECORDS)["languages"] == {"zh": 2, "latin": 1}
 
 
+def test_a_dialog_is_described_by_all_of_its_turns() -> None:
+    numbers = describe(
+        [Record("ok?", output="ok!", system="你是助手。", history=[["你好，请问这是什么？", "这是一个例子。"]])]
+    )
+    assert numbers["characters"] == 6 + 5 + 17
+    assert numbers["languages"] == {"zh": 1}
+    assert numbers["chinese_share"] == {"mean": round(18 / 28, 4), "rows_below_half": 0}
+
+
 def test_the_picture_draws_what_was_counted() -> None:
     numbers = describe(RECORDS)
     drawn = picture('<my> & "set"', numbers)
