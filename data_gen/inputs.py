@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from data_gen.provenance import licence_told, manifest_naming
 from data_gen.records import DataError
 from data_gen.registry import get_source, locate
-from data_gen.source_yaml import Source, SourceFile
+from data_gen.source_yaml import Licence, Source, SourceFile
 
 
 def open_inputs(
@@ -70,10 +71,28 @@ def open_input(name: str, columns: Mapping[str, str] | None = None) -> Source:
         found = [Path(file) for file in sorted(glob.glob(str(path), recursive=True)) if Path(file).is_file()]
         what = f"the pattern {name}"
     else:
-        return get_source(name, columns)
+        return _with_licence(get_source(name, columns))
     if not found:
         raise DataError(f"{what} holds no file")
     source = get_source(str(found[0].absolute()), columns)
     source.id = source.title = name if what.startswith("the pattern") else path.resolve().name
     source.files = [SourceFile(name=file.name, path=str(file.absolute())) for file in found]
+    return _with_licence(source)
+
+
+def _with_licence(source: Source) -> Source:
+    """A source of paths under the licences that manifests tell of its files: a sample of a mix is no freer than it."""
+    if source.yaml or source.generated:
+        return source
+    paths = [Path(file.path) for file in source.files]
+    folders = {folder for folder in {path.parent for path in paths} if any(folder.glob("*.manifest.json"))}
+    told = [found for path in paths if path.parent in folders and (found := manifest_naming(path))]
+    licences = [licence for found in told if (licence := licence_told(found))]
+    if licences:
+        unknown = [source.licence.spdx] * (len(licences) < len(paths))
+        source.licence = Licence(
+            " AND ".join(sorted({*(one.spdx for one in licences), *unknown})),
+            "; ".join(dict.fromkeys(one.note for one in licences if one.note)),
+            any(one.noncommercial for one in licences) or None,
+        )
     return source

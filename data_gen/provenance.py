@@ -14,7 +14,7 @@ from data_gen.licences import terms_of
 from data_gen.records import DataError
 from data_gen.registry import inside, load_registry
 from data_gen.rows import open_bytes
-from data_gen.source_yaml import Source, SourceFile
+from data_gen.source_yaml import Licence, Source, SourceFile
 
 
 def effective_licence(sources: dict[str, Source]) -> dict[str, Any]:
@@ -89,6 +89,19 @@ def licence_notice(path: Path) -> str:
     if not parts:
         return ""
     return f"{path.name}: non-commercial use only, and so is what is trained on it, because of {', '.join(parts)}"
+
+
+def licence_told(manifest: dict[str, Any]) -> Licence | None:
+    """What a manifest says of its rows' licences, as one; None where it says nothing."""
+    try:
+        said, sources = manifest["licence"], manifest["sources"]
+        if "parts" in said:
+            spdx, note = " AND ".join(sorted({*said["parts"].values()})), str(said["summary"])
+        else:  # one part of a mix
+            spdx, note = str(sources[0]["licence"]["spdx"]), str(sources[0]["licence"]["note"])
+        return Licence(spdx, note, bool(said["noncommercial"]) or None)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return None
 
 
 def manifest_naming(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import yaml
 
 from data_gen.mixes import build_mix
 from data_gen.provenance import licence_notice, manifest_naming
-from data_gen.records import Record, read_records, write_records
+from data_gen.records import DataError, Record, read_records, write_records
 from distill.cli import main
 from distill.training_data import manifest_of
 
@@ -98,3 +98,26 @@ def test_a_run_knows_the_licence_of_a_part() -> None:
         licences = {source["id"]: source["licence"]["noncommercial"] for source in found["sources"]}
         assert licences["closed.jsonl"] is True
         assert not any(licences[name] for name in licences if name != "closed.jsonl")
+
+
+def test_a_sample_of_a_mix_and_a_mix_of_a_mix_are_no_freer_than_it() -> None:
+    build_mix("mix.yaml", "out.jsonl", parts="parts")
+    assert main(["sample", "out.jsonl", "--rows", "9", "--manifest", "-o", "small.jsonl"]) == 0
+    assert licence_notice(Path("small.jsonl")).endswith("because of out.jsonl")
+    assert main(["sample", "./parts/", "--rows", "9", "--manifest", "-o", "both.jsonl"]) == 0
+    (part,) = json.loads(Path("both.manifest.json").read_bytes())["sources"]
+    assert (part["licence"]["spdx"], part["licence"]["noncommercial"]) == ("MIT AND cc-by-nc-4.0", True)
+    assert main(["sample", "parts/free.json", "--rows", "9", "--manifest", "-o", "free.sample.jsonl"]) == 0
+    (part,) = json.loads(Path("free.sample.manifest.json").read_bytes())["sources"]
+    assert (part["licence"]["spdx"], part["licence"]["noncommercial"]) == ("MIT", False)
+    for name, closed in (("small.jsonl", True), ("parts/free.json", False)):
+        recipe = {"name": "again", "sources": {f"./{name}": "all"}, "licence": "commercial"}
+        Path("again.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        if closed:
+            with pytest.raises(DataError, match=r"small.jsonl forbids commercial use \(MIT AND cc-by-nc-4.0\)"):
+                build_mix("again.yaml", "again.jsonl")
+        else:
+            assert build_mix("again.yaml", "again.jsonl")["licence"]["summary"].startswith("no part forbids")
+    Path("out.manifest.json").write_text("[]")  # one that says nothing
+    assert main(["sample", "out.jsonl", "--rows", "9", "--manifest", "-o", "again.sample.jsonl"]) == 0
+    assert not licence_notice(Path("again.sample.jsonl"))
