@@ -85,6 +85,8 @@ class Run:
         self._written: dict[str, dict[str, Any]] = {}
         """Rows of the journal whose completions are on their way through the teacher"""
         self._failures_in_a_row = 0
+        self._committed: Callable[[Request], bool] = getattr(teacher, "committed", lambda request: False)
+        """Whether a request is paid for already, by an earlier run"""
         self._window = getattr(teacher, "window", WINDOW)
 
     def go(self, output: Output) -> Report:
@@ -172,7 +174,7 @@ class Run:
                 self._emit()
             elif slot.hash in self._waiting:  # the same question is in flight: one answer serves both
                 self._waiting[slot.hash].append(slot)
-            elif not self.budget.promise(slot.request):
+            elif not (self._committed(slot.request) or self.budget.promise(slot.request)):
                 self._follow_ups.appendleft(slot)
                 self._short = True
                 return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -41,7 +42,7 @@ class BatchApi:
 
         def send() -> str:
             file.seek(0)
-            return self._openai.files.create(file=("requests.jsonl", file), purpose="batch").id
+            return self._name(self._openai.files.create(file=("requests.jsonl", file), purpose="batch"))
 
         return self._call(send)
 
@@ -49,7 +50,7 @@ class BatchApi:
         """The id of a batch over an uploaded file."""
         create = self._openai.batches.create
         where = "/v1/chat/completions"
-        return self._call(lambda: create(input_file_id=file, endpoint=where, completion_window="24h").id)  # type: ignore[arg-type]
+        return self._call(lambda: self._name(create(input_file_id=file, endpoint=where, completion_window="24h")))  # type: ignore[arg-type]
 
     def of_file(self, file: str) -> str | None:
         """The batch that was started over this file, if one was."""
@@ -59,7 +60,21 @@ class BatchApi:
 
     def look(self, batch: str) -> Any:
         """What the endpoint says of a batch."""
-        return self._call(lambda: self._openai.batches.retrieve(batch))
+
+        def told() -> Any:
+            batch_told = self._openai.batches.retrieve(batch)
+            self._name(batch_told)
+            return batch_told
+
+        return self._call(told)
+
+    def _name(self, told: Any) -> str:
+        """The id of what an endpoint tells; a web page, or what else has none, is no Batch API."""
+        name = getattr(told, "id", None)
+        if not isinstance(name, str) or not name:
+            sentence = f"{self.teacher.base_url} has no Batch API: it answers with something else; leave out --batch"
+            raise Never(sentence, fatal=True)
+        return name
 
     def lines(self, file: str) -> Iterator[dict[str, Any]]:
         """The rows of a result, through a file on disk: it may be large."""
@@ -67,8 +82,9 @@ class BatchApi:
             kept.write(self._call(lambda: self._openai.files.content(file).content))
             kept.seek(0)
             for line in kept:
-                if line.strip():
-                    yield orjson.loads(line)
+                with suppress(orjson.JSONDecodeError):  # a line that is none is a request without an answer
+                    if isinstance(row := orjson.loads(line), dict):
+                        yield row
 
     def _call(self, function: Callable[[], Any]) -> Any:
         import openai
@@ -81,6 +97,8 @@ class BatchApi:
                 verdict = of_status(error.status_code, error.response.headers, error.response.content)
             except openai.APIConnectionError as error:
                 verdict = of_connection(self.teacher.base_url, error.__cause__)
+            except (openai.OpenAIError, ValueError) as error:
+                verdict = Again(f"{self.teacher.base_url} answered with something that cannot be read: {error}")
             raise self._meaning(verdict) if isinstance(verdict, Never) else verdict
 
         retrying = Retrying(

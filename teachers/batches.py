@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +29,7 @@ from teachers.replies import Reply, charged, of_body
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000
 """Of one batch; OpenAI takes 50,000 requests and 200 MB"""
+ROW = {"file", "batch", "ids"}
 OVER = {"completed", "failed", "expired", "cancelled"}
 Outcome = Reply | Again | Never
 TICK_S = 0.2
@@ -73,12 +74,20 @@ class BatchTeacher(ChatGPTTeacher):
         self._state = Path(state) if state else None
         self._pending: list[dict[str, Any]] = []
         """`{"file": id of the input, "batch": id or None, "ids": [...]}` a batch under way"""
+        self._names: set[str] | None = None
+        """Of all requests in batches under way"""
         self._stopped, self._said = False, ""
         self.tell: Callable[[str], None] = lambda said: print(said, file=sys.stderr, flush=True)
 
     def keep_state(self, path: str | Path) -> None:
         """Where batches under way are remembered, unless that was said already."""
         self._state = self._state or Path(path)
+
+    def committed(self, request: Request) -> bool:
+        """Whether a batch under way holds it: then it is paid for, and only to be fetched."""
+        if self._names is None:
+            self._names = {name for batch in self._load() for name in batch["ids"]}
+        return bool(self._names) and self._id(request) in self._names
 
     def wind_down(self) -> None:
         """Stop waiting; the batches go on at the endpoint, and the next `generate` fetches their answers."""
@@ -123,7 +132,7 @@ class BatchTeacher(ChatGPTTeacher):
                         else:
                             yield name, self._completion(waiting.pop(name), outcome, tries[name])
                     if batch not in mine:
-                        self._forget(batch)
+                        self._forget(batch, asked)
                 if mine and not todo:
                     self._sleep(self.poll_s)
 
@@ -254,9 +263,16 @@ class BatchTeacher(ChatGPTTeacher):
     def _load(self) -> list[dict[str, Any]]:
         if self._state is None or not self._state.exists():
             return list(self._pending)
-        return orjson.loads(self._state.read_bytes())
+        try:
+            rows = orjson.loads(self._state.read_bytes())
+        except orjson.JSONDecodeError:
+            rows = None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= ROW for row in rows):
+            raise TeacherError(f"{self._state}, which names the batches under way, is damaged; it has to be removed")
+        return rows
 
     def _save(self) -> None:
+        self._names = None
         if self._state is None:
             return
         part = self._state.with_name(self._state.name + ".part")
@@ -266,13 +282,16 @@ class BatchTeacher(ChatGPTTeacher):
             os.fsync(file.fileno())
         os.replace(part, self._state)
 
-    def _forget(self, batch: dict[str, Any]) -> None:
-        """All its answers were handed over."""
-        if batch in self._pending:
+    def _forget(self, batch: dict[str, Any], asked: Container[str] | None = None) -> None:
+        """Its answers were handed over: all, or those that were `asked` for. The others are paid for and stay there."""
+        if batch not in self._pending:
+            return
+        batch["ids"] = [name for name in batch["ids"] if asked is not None and name not in asked]
+        if not batch["ids"]:
             self._pending.remove(batch)
-            self._save()
-            if not self._pending and self._state is not None:
-                self._state.unlink(missing_ok=True)
+        self._save()
+        if not self._pending and self._state is not None:
+            self._state.unlink(missing_ok=True)
 
 
 def _input() -> BinaryIO:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data_gen.budget import Budget
 from data_gen.job import run
 from data_gen.strategies.answer import Answer
 from distill.cli import main
@@ -152,6 +154,57 @@ def test_a_batch_that_was_lost_is_submitted_anew() -> None:
         Path("state").write_text(json.dumps([{"file": "file-9", "batch": "batch_9", "ids": names}]))
         assert all(c.error is None for c in ask(server, 3).values())
     assert server.asked == dict.fromkeys(range(3), 1)
+
+
+def note_of_a_batch(server: FaultServer, count: int) -> list[str]:
+    """As a run leaves it that was killed after it had started a batch of so many requests."""
+    asking = teacher(server)
+    asking.tell = lambda said: asking.wind_down()
+    assert list(asking.generate(requests(count))) == []
+    return json.loads(Path("state").read_text())[0]["ids"]
+
+
+def test_answers_that_are_not_asked_for_now_are_kept_for_later() -> None:
+    """A run that goes on with a smaller budget, or fewer rows, fetches a part of a batch that is paid for whole."""
+    with BatchServer() as server:
+        names = note_of_a_batch(server, 10)
+        first = teacher(server)
+        assert [first.committed(request) for request in requests(12)] == [True] * 10 + [False] * 2
+        assert sorted(c.key for c in first.generate(requests(4))) == ["r0", "r1", "r2", "r3"]
+        assert json.loads(Path("state").read_text())[0]["ids"] == names[4:]
+        assert [first.committed(request) for request in requests(5)] == [False] * 4 + [True]
+        assert [c.error for c in teacher(server).generate(islice(requests(10), 4, None))] == [None] * 6
+    assert server.asked == dict.fromkeys(range(10), 1)
+    assert not Path("state").exists()
+
+
+def test_a_budget_does_not_stop_what_is_paid_for() -> None:
+    rows = (json.dumps({"instruction": f"#{n}# 请回答第{n}个问题"}, ensure_ascii=False) for n in range(12))
+    Path("in.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with BatchServer() as server:
+        started = teacher(server)
+        started.tell = lambda said: started.wind_down()
+        run(Answer("in.jsonl"), started, "out.jsonl")
+        report = run(Answer("in.jsonl"), teacher(server), "out.jsonl", budget=Budget(tokens=10))
+    assert (report.accepted, report.complete) == (12, True)
+    assert server.asked == dict.fromkeys(range(12), 1)
+
+
+@pytest.mark.parametrize("answer", [b"<html>hello</html>", b'{"n": 1}', b"[1]", b"", b'{"id": 5}', b"{"])
+def test_what_is_no_batch_api_is_one_sentence(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BatchServer, "_api", lambda *_: (200, answer))
+    with BatchServer() as server:
+        (got,) = ask(server, 3, max_attempts=2).values()
+    assert got.fatal
+    assert server.url in (got.error or "")
+
+
+@pytest.mark.parametrize("damaged", ["no json", "{}", '[{"file": "x"}]'])
+def test_a_damaged_note_of_batches_is_one_sentence(damaged: str) -> None:
+    Path("state").write_text(damaged)
+    with BatchServer() as server, pytest.raises(TeacherError, match=r"^state, which names the batches"):
+        ask(server, 1)
+    assert server.asked.total() == 0
 
 
 def test_no_batch_api_is_one_sentence() -> None:
