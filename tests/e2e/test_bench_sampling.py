@@ -24,7 +24,7 @@ def test_everything_that_is_installed_draws_its_rows(tmp_path: Path) -> None:
     assert head == "0.00 GB, 3,000 rows, 300 drawn; CPU seconds"
     read = [LINE.fullmatch(line) for line in found]
     assert all(read), found
-    peers = ["shuf"] * bool(shutil.which("shuf"))
+    peers = ["shuf"] * bool(shutil.which("shuf")) + ["wc -l"] * bool(shutil.which("wc"))
     peers += [name for name in ("polars", "datasets", "duckdb") if importlib.util.find_spec(name)]
     assert [match[1].strip() for match in read if match] == ["first sample", "next sample", *peers]
     assert read[0]
