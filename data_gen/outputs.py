@@ -7,6 +7,7 @@ whole: rows without their manifest would stand in the way of the same command.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +71,7 @@ class Together:
 
     def __init__(self) -> None:
         self._files: dict[Path, IO[bytes]] = {}
+        self._locks: list[int] = []
 
     def __enter__(self) -> Together:
         return self
@@ -78,7 +80,8 @@ class Together:
         """Begin a file; what writes to it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with naming(path):
-            file = self._files[path] = part_of(path).open("wb", buffering=BUFFER)
+            file = self._files[path] = _own_part(path)
+            self._locks.append(os.dup(file.fileno()))  # holds the lock until the file has its name
 
         def write(data: bytes) -> None:
             try:
@@ -96,7 +99,7 @@ class Together:
         return part_of(path)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        placed: list[Path] = []
+        left, placed = dict(self._files), list[Path]()
         try:
             if kind is None:
                 for path, file in self._files.items():
@@ -106,15 +109,42 @@ class Together:
                     new = not os.path.lexists(path)
                     with naming(path):
                         os.replace(part_of(path), path)
+                    del left[path]
                     placed += [path] * new
                 placed.clear()
         finally:
-            for path, file in self._files.items():
+            for path, file in left.items():
                 with suppress(OSError):  # it says a second time what was said before
                     file.close()
                 part_of(path).unlink(missing_ok=True)
             for path in placed:
                 path.unlink(missing_ok=True)
+            for lock in self._locks:
+                os.close(lock)
+
+
+def _own_part(path: Path) -> IO[bytes]:
+    """The temporary file of `path`, empty and locked. Two runs that write to one would leave a torn file behind."""
+    while True:
+        file = part_of(path).open("ab", buffering=BUFFER)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise DataError(f"{path} is being written by another run; wait for that, or choose another name") from None
+        except OSError:  # a file system without locks
+            pass
+        if _is_at(file, part_of(path)):
+            file.truncate(0)
+            return file
+        file.close()  # it took its name while the lock was waited for
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def arrow_of(path: Path) -> Path:
         return arrow
     if arrow.is_file() and _stamp_of(arrow) is None:
         raise DataError(f"{arrow} is in the way: it is no table of {path.name}; move it")
-    part = arrow.with_name(arrow.name + ".part")
+    part = arrow.with_name(f"{arrow.name}.{os.getpid()}.part")  # the processes of a training may all ask for it
     try:
         _write(path, part, stamp)
         os.replace(part, arrow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from data_gen import outputs
+from data_gen.errors import DataError
 from data_gen.outputs import Together, write_text
 from distill.cli import main
 from tests import samples
@@ -122,6 +124,43 @@ def test_a_part_holds_all_that_was_written() -> None:
         assert files.part(Path("a")).read_bytes() == b"text"
         assert files.part(Path("a")) == outputs.part_of(Path("a"))
     assert Path("a").read_bytes() == b"text"
+
+
+def test_two_runs_never_write_to_one_file() -> None:
+    """Both would end well, and leave a torn file."""
+    with Together() as files:
+        write = files.open(Path("out.jsonl"))
+        write(b"first\n")
+        others = Together()
+        others.open(Path("beside.jsonl"))(b"x")
+        with pytest.raises(DataError, match=r"out.jsonl is being written by another run; wait"), others:
+            others.open(Path("out.jsonl"))
+        assert os.listdir() == ["out.jsonl.part"]
+        write(b"second\n")
+    assert Path("out.jsonl").read_bytes() == b"first\nsecond\n"
+    Path("out.jsonl.part").write_bytes(b"what a killed run left behind")
+    with Together() as files:
+        files.open(Path("out.jsonl"))(b"third\n")
+    assert (os.listdir(), Path("out.jsonl").read_bytes()) == (["out.jsonl"], b"third\n")
+
+
+def test_a_file_that_takes_its_name_just_now_is_not_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is opened under its temporary name, and the lock is free when it has its own."""
+    lock, turns = fcntl.flock, iter([True])
+
+    def late(file: Any, how: int) -> None:
+        if next(turns, False):
+            Path("out.jsonl.part").rename("out.jsonl")
+        lock(file, how)
+
+    Path("out.jsonl.part").write_bytes(b"whole")
+    monkeypatch.setattr(fcntl, "flock", late)
+    files = Together()
+    files.open(Path("out.jsonl"))(b"more")
+    assert Path("out.jsonl").read_bytes() == b"whole"
+    with files:
+        pass
+    assert (os.listdir(), Path("out.jsonl").read_bytes()) == (["out.jsonl"], b"more")
 
 
 def test_a_card_is_written_whole_or_not_at_all(full: list[str], capsys: pytest.CaptureFixture[str]) -> None:
