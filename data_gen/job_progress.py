@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -23,6 +24,8 @@ LINE_S = 5.0
 """Between two plain lines"""
 BATCH_S = 600.0
 """The same while nothing arrives of a batch, which takes hours and tells by itself when something has changed"""
+RECENT_S = 60.0
+"""What came in so many seconds tells the pace"""
 LONG_S = 5.0
 """Who has waited for less is not spoken of"""
 PRIOR = 5
@@ -47,6 +50,8 @@ class JobProgress(Progress):
         self.bought = 0
         """Of those, the ones that this run has asked for"""
         self._begun: float | None = None
+        self._seen: deque[tuple[float, int]] = deque()
+        """(when, bought) of the last minute, and of the moment before it"""
         self._told = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
@@ -70,7 +75,9 @@ class JobProgress(Progress):
                 return
 
     def _refresh(self) -> None:
-        self.advance(self._count() - self.done, self._said(time.monotonic()))
+        now = time.monotonic()
+        self._see(now)
+        self.advance(self._count() - self.done, self._said(now))
 
     def _print(self, now: float) -> None:
         self._told = self.answered
@@ -99,8 +106,19 @@ class JobProgress(Progress):
         return f"{self._pace(now) * each:.1f} {self.unit}/s"
 
     def _pace(self, now: float) -> float:
-        """Requests a second, all steps of a row taken as one."""
-        return self.bought / max(now - (self._begun or now), 1e-9)
+        """Requests a second, all steps of a row taken as one: of the last minute, where something came in it, so that a
+        long pause is forgotten again; of the whole run at its end."""
+        at, before = (self._begun or now), 0
+        if self._seen and not self._over.is_set() and self.bought > self._seen[0][1]:
+            at, before = self._seen[0]
+        return (self.bought - before) / max(now - at, 1e-9)
+
+    def _see(self, now: float) -> None:
+        """Remember how far it was; the first that is remembered lies a minute back, or where this run began."""
+        if self._begun is not None:
+            self._seen.append((now, self.bought) if self._seen else (self._begun, 0))
+        while len(self._seen) > 1 and self._seen[1][0] <= now - RECENT_S:
+            self._seen.popleft()
 
     def _left(self, now: float) -> str:
         if not self.bought or self._over.is_set():
@@ -108,7 +126,8 @@ class JobProgress(Progress):
         to_ask = float("inf") if self._requests is None else self._requests - self.answered
         if self._rows is not None:
             to_ask = min(to_ask, (self._rows - self._harvest.report.accepted) / self._yield() - self._pending())
-        return f"{told_time(max(0.0, to_ask) / self._pace(now))} left"
+        pauses_s = getattr(self._harvest.teacher, "pauses_for", lambda: 0.0)()  # whoever pauses longest comes last
+        return f"{told_time(max(0.0, to_ask / self._pace(now), pauses_s))} left"
 
     def _said(self, now: float) -> str:
         """What stands behind the numbers."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -139,6 +140,10 @@ class ChatGPTTeacher:
     def paused(self) -> str:
         """What pauses before it is tried again, and why; "" when nothing does. Any thread may ask."""
         return self.scrub(told_pauses(self.pauses))[:120]
+
+    def pauses_for(self) -> float:
+        """Seconds until the last of those that pause is tried again."""
+        return max([until for until, _ in list(self.pauses)], default=0.0) - time.monotonic()
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON of one request."""

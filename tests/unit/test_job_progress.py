@@ -125,6 +125,32 @@ def test_what_the_journal_held_is_no_speed(clock: list[float], capsys: pytest.Ca
     assert "1000/1000 rows, 10.0 rows/s, 0 s left" in told(bar, capsys)
 
 
+def test_a_pause_is_waited_for_and_forgotten_again(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """20 rows a second, a pause of three minutes, 20 a second again."""
+    report = Report()
+    bar = line_of(report, None, 4000)
+    teacher: Any = bar._harvest.teacher
+    bar.begin(clock[0])
+    begins, ends = clock[0] + 30, clock[0] + 210
+    teacher.pauses_for = lambda: ends - clock[0] if begins < clock[0] else 0.0
+    for second in range(280):
+        clock[0] += 1
+        if not 30 <= second < 210:
+            bar.answered, bar.bought = bar.answered + 20, bar.bought + 20
+            report.requests = report.accepted = bar.answered
+        said = told(bar, capsys)
+        if second == 29:
+            assert "600/4000 rows, 20.0 rows/s, 3 min left" in said
+        if second == 31:
+            assert "600/4000 rows, 18.8 rows/s, 3 min left" in said
+        if second == 200:
+            assert "600/4000 rows, 3.0 rows/s, 19 min left" in said, "nothing came in a minute: of the whole run"
+    assert "2000/4000 rows, 20.0 rows/s, 100 s left" in said
+    bar.answered = bar.bought = report.requests = report.accepted = 3998
+    teacher.pauses_for = lambda: 75.0
+    assert "3998/4000 rows, 53.3 rows/s, 75 s left" in told(bar, capsys), "the last one pauses"
+
+
 def test_rows_that_are_turned_down_are_asked_for_once_more(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
