@@ -65,19 +65,28 @@ def open_input(name: str, columns: Mapping[str, str] | None = None) -> Source:
     path = Path(name).expanduser()
     if "/" in name and path.is_dir():
         found = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
-        found = [file for file in found if not file.name.endswith(".manifest.json")]
         what = f"the folder {name}"
     elif any(mark in name for mark in "*?[") and not path.exists():
         found = [Path(file) for file in sorted(glob.glob(str(path), recursive=True)) if Path(file).is_file()]
         what = f"the pattern {name}"
     else:
         return _with_licence(get_source(name, columns))
+    found = [file for file in found if not _is_beside(file)]
     if not found:
         raise DataError(f"{what} holds no file")
     source = get_source(str(found[0].absolute()), columns)
     source.id = source.title = name if what.startswith("the pattern") else path.resolve().name
     source.files = [SourceFile(name=file.name, path=str(file.absolute())) for file in found]
     return _with_licence(source)
+
+
+def _is_beside(file: Path) -> bool:
+    """Whether a file only tells of another one, or holds its rows a second time."""
+    if file.suffix == ".arrow" and any(file.with_suffix(ending).is_file() for ending in (".jsonl", ".json", ".ndjson")):
+        from data_gen.tables import stamp_of
+
+        return stamp_of(file) is not None
+    return file.name.endswith(".manifest.json")
 
 
 def _with_licence(source: Source) -> Source:

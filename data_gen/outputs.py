@@ -135,7 +135,8 @@ def _own_part(path: Path) -> IO[bytes]:
         except OSError:  # a file system without locks
             pass
         if _is_at(file, part_of(path)):
-            file.truncate(0)
+            if os.fstat(file.fileno()).st_size:  # what a killed run has left
+                file.truncate(0)
             return file
         file.close()  # it took its name while the lock was waited for
 

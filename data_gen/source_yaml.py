@@ -14,6 +14,9 @@ from data_gen.licences import terms_of
 from data_gen.records import DataError
 from teachers.base import nearest
 
+GENERATORS = ("curriculum",)
+"""Packages of data_gen whose `items` makes rows"""
+
 
 @dataclass(slots=True)
 class Licence:
@@ -133,9 +136,16 @@ def load_source(path: Path) -> Source:
         for name in names:
             if name not in known:
                 raise DataError(f"{path}: unknown {what} {name!r}{nearest(name, known)}")
+    if not source.id or source.id.startswith(".") or {"/", "\\", "\0"} & {*source.id}:
+        raise DataError(f"{path}: id {source.id!r} must be a plain name; files are looked for in a folder of that name")
     for file in source.files:
-        if not file.name or Path(file.name).is_absolute() or ".." in Path(file.name).parts:
-            raise DataError(f"{path}, files: name {file.name!r} must be a name inside of the source's folder")
+        for what, name in (("name", file.name), ("archive", file.archive or "-")):
+            if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+                raise DataError(f"{path}, files: {what} {name!r} must be a name inside of the source's folder")
+    if source.generated and source.id not in GENERATORS:
+        raise DataError(
+            f"{path}: only {', '.join(GENERATORS)} can be 'generated: true', not {source.id!r}; give 'files'"
+        )
     if bool(source.files) == source.generated:
         raise DataError(f"{path}: a source has either 'files' or 'generated: true'")
     if source.converter == "columns":

@@ -43,9 +43,9 @@ def arrow_of(path: Path) -> Path:
     info = path.stat()
     stamp = f"{info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}".encode()
     arrow = path.with_suffix(".arrow")
-    if arrow.is_file() and _stamp_of(arrow) == stamp:
+    if arrow.is_file() and stamp_of(arrow) == stamp:
         return arrow
-    if arrow.is_file() and _stamp_of(arrow) is None:
+    if arrow.is_file() and stamp_of(arrow) is None:
         raise DataError(f"{arrow} is in the way: it is no table of {path.name}; move it")
     part = arrow.with_name(f"{arrow.name}.{os.getpid()}.part")  # the processes of a training may all ask for it
     try:
@@ -56,7 +56,7 @@ def arrow_of(path: Path) -> Path:
     return arrow
 
 
-def _stamp_of(arrow: Path) -> bytes | None:
+def stamp_of(arrow: Path) -> bytes | None:
     """Of which file an Arrow stream was made; None when it is none of ours."""
     import pyarrow as pa
 

@@ -275,6 +275,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "converter": ({"converter": "alpacca"}, r"unknown converter 'alpacca' \(did you mean 'alpaca'\?\)"),
     "format": ({"files": [{"name": "a", "format": "jsonlines"}]}, r"unknown format 'jsonlines' .*'jsonl'"),
     "place": ({"files": [{"name": "../a.jsonl"}]}, "'../a.jsonl' must be a name inside of the source's folder"),
+    "archive": (
+        {"files": [{"name": "a", "archive": "/a.zip"}]},
+        "archive '/a.zip' must be a name inside of the source's",
+    ),
+    "id": ({"id": "../../home"}, "id '../../home' must be a plain name"),
+    "no id": ({"id": ""}, "id '' must be a plain name"),
+    "generated": ({"files": [], "generated": True}, "only curriculum can be 'generated: true', not 'mine'"),
     "nothing": ({"files": []}, "either 'files' or 'generated: true'"),
     "columns": ({"converter": "columns", "columns": {"ouput": "a"}}, "no 'ouput'.*'output'"),
 }

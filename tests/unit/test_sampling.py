@@ -18,6 +18,7 @@ from data_gen.quick import quick_sample
 from data_gen.records import DataError, read_records
 from data_gen.sampling import sample_rows
 from data_gen.shards import characters
+from data_gen.tables import arrow_of
 from tests import samples
 from tests.samples import N, questions, rows_of, sample, write
 
@@ -82,6 +83,18 @@ def test_a_folder_or_a_pattern_is_one_source() -> None:
     assert sample(["./corpus/"], rows=40, seed=8, where=["star>=0"]) == expected
     with pytest.raises(DataError, match=r"the pattern corpus/x\* holds no file"):
         sample(["corpus/x*"])
+
+
+def test_what_lies_beside_rows_is_no_source_of_rows() -> None:
+    """The manifest of a mix, and the table that a training made of it, which holds the same rows."""
+    Path("corpus").mkdir()
+    sample_rows([write()], "corpus/part.jsonl", rows=30, convert=True)
+    arrow_of(Path("corpus/part.jsonl"))
+    Path("corpus/part.manifest.json").write_text("{}")
+    for name in ("./corpus/", "./corpus/*"):
+        assert len(sample([name])) == 30
+    Path("corpus/part.jsonl").unlink()
+    assert len(sample(["./corpus/"])) == 30
 
 
 @pytest.mark.parametrize("options", [{}, {"where": ["star>=3"]}, {"by": "star"}, {"by": "star", "shares": "even"}])
