@@ -3,18 +3,22 @@
 The prompts of new rows are padded on the left and read at once; then one token a row and step is chosen, greedily or by
 a number that only the row's seed and its own step decide. Rows that have ended are dropped from the batch (and from its
 key-value cache) as soon as they make up a quarter of it, and the next ones take their places while the others go on.
+
+Some models keep no cache of ours, and say nothing of it (RWKV has a state of its own, the first GPT none). They are
+found out after the first pass, and read all that was said again for every token.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from teachers.chance import Chance
-from teachers.kv_cache import growing_cache
+from teachers.kv_cache import growing_cache, has_read
 
 if TYPE_CHECKING:
     import torch
@@ -75,17 +79,17 @@ def evaluating(model: Any) -> Iterator[None]:
             model.train()
 
 
-def run(model: Any, jobs: Sequence[Job], pad: int = 0) -> None:
+def run(model: Any, jobs: Sequence[Job]) -> None:
     """Answer all jobs as one batch; fills `answer` and `reason` of each."""
-    for _ in stream(model, jobs, max(1, len(jobs)), pad):
+    for _ in stream(model, jobs, max(1, len(jobs))):
         pass
 
 
-def stream(model: Any, jobs: Iterable[Job], most: int, pad: int = 0) -> Iterator[Job]:
+def stream(model: Any, jobs: Iterable[Job], most: int) -> Iterator[Job]:
     """Answer jobs, `most` at a time, and give each when it is done; who has ended makes room for the next."""
     import torch
 
-    source, more, batch = iter(jobs), True, _Batch(model, pad)
+    source, more, batch = iter(jobs), True, _Batch(model)
     while True:
         room = batch.room(most) if more else 0
         fresh = list(islice(source, room))
@@ -96,13 +100,21 @@ def stream(model: Any, jobs: Iterable[Job], most: int, pad: int = 0) -> Iterator
         # still on while the caller goes on: it may be in the midst of its training.
         with torch.no_grad(), evaluating(model):
             if rows := [job for job in fresh if not job.reason]:
-                batch.add(rows)
+                try:
+                    batch.add(rows)
+                except _NoCache:
+                    batch = _Uncached(model)
+                    batch.add(rows)
             elif batch.rows:
                 batch.step()
         yield from (job for job in fresh if job.max_tokens <= 0)
         yield from batch.ended()
         if not more and not batch.rows:
             return
+
+
+class _NoCache(Exception):
+    """The model has not put what it read into the cache it was given."""
 
 
 class _Batch:
@@ -117,8 +129,8 @@ class _Batch:
     cache: Any
     chance: Chance
 
-    def __init__(self, model: Any, pad: int) -> None:
-        self.model, self.pad, self.device = model, pad, model.device
+    def __init__(self, model: Any) -> None:
+        self.model, self.device = model, model.device
         self.rows: list[Job] = []
         self._done: list[Job] = []
 
@@ -126,22 +138,28 @@ class _Batch:
         """How many rows to take in now: none, until a quarter of the places is free."""
         running = sum(not row.reason for row in self.rows)
         free = most - running
-        if running and (free < most / REFILL or not self.cache.joinable):
-            return 0
-        return free
+        return 0 if running and (free < most / REFILL or not self.joinable) else free
+
+    @property
+    def joinable(self) -> bool:
+        """Whether rows can be put beside those that are under way."""
+        return bool(self.cache.joinable)
 
     def add(self, rows: list[Job]) -> None:
         """Read the prompts of new rows, choose the first token of each, and put them beside the others."""
         import torch
 
         width = max(len(row.ids) for row in rows)
-        ids = torch.tensor([[self.pad] * (width - len(row.ids)) + row.ids for row in rows], device=self.device)
-        new = _Batch(self.model, self.pad)
+        ids = torch.tensor([[0] * (width - len(row.ids)) + row.ids for row in rows], device=self.device)
+        new = _Batch(self.model)
         new.rows, new.seen, new.cache = rows, width, growing_cache(self.model.config)
         new.blank = torch.tensor([width - len(row.ids) for row in rows], device=self.device)
         new.chance = Chance(rows, self.device)
         positions = (torch.arange(width, device=self.device) - new.blank[:, None]).clamp(min=0)  # (rows, width)
-        new._choose(ids, positions)
+        logits = new._read(ids, positions)
+        if not has_read(new.cache, width):
+            raise _NoCache
+        new._say(logits)
         self._keep([n for n, row in enumerate(self.rows) if not row.reason])
         if self.rows:
             self._join(new)
@@ -155,7 +173,7 @@ class _Batch:
         """One more token a row."""
         positions = (self.seen - self.blank)[:, None]  # (rows, 1)
         self.seen += 1
-        self._choose(self.ids, positions)
+        self._say(self._read(self.ids, positions))
         self._compact()
 
     def ended(self) -> list[Job]:
@@ -163,19 +181,20 @@ class _Batch:
         done, self._done = self._done, []
         return done
 
-    def _choose(self, ids: torch.Tensor, positions: torch.Tensor) -> None:
-        """Read `ids`, (rows, new places), and take the next token of each row."""
+    def _read(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Logits of what comes after `ids`, (rows, new places); (rows, vocab)."""
         import torch
 
-        output = self.model(
-            input_ids=ids,
-            attention_mask=(torch.arange(self.seen, device=self.device) >= self.blank[:, None]).long(),
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits = output.logits[:, -1].float()  # (rows, vocab)
+        mask = (torch.arange(self.seen, device=self.device) >= self.blank[:, None]).long()  # (rows, places)
+        if self.cache.states:  # they take a mask of the new places
+            given = {"cache_params": self.cache, "attention_mask": mask[:, -ids.shape[1] :]}
+        else:
+            given = {"past_key_values": self.cache, "attention_mask": mask}
+        output = self.model(input_ids=ids, position_ids=positions, use_cache=True, logits_to_keep=1, **given)
+        return output.logits[:, -1].float()
+
+    def _say(self, logits: torch.Tensor) -> None:
+        """Take the next token of each row."""
         tokens = self.chance.choose(logits, logits.argmax(-1))  # (rows)
         self.ids = tokens[:, None]
         for row, token in zip(self.rows, tokens.tolist(), strict=True):
@@ -199,7 +218,7 @@ class _Batch:
         self.rows = [self.rows[n] for n in running]
         keep = torch.tensor(running, device=self.device)
         self.ids, self.blank = self.ids[keep], self.blank[keep]
-        self.cache.batch_select_indices(keep)
+        self.cache.reorder_cache(keep)
         self.chance.keep(keep)
         unused = int(self.blank.min())
         if unused and self.cache.joinable:
@@ -216,3 +235,59 @@ class _Batch:
         for layer, other in zip(self.cache.layers, new.cache.layers, strict=True):
             layer.join(other)
         self.chance.join(new.chance)
+
+
+class _Uncached(_Batch):
+    """Rows of a model without a cache: filled up on the right, where nothing that is asked for can see it."""
+
+    joinable = True
+    told: ClassVar[set[str]] = set()
+    """The kinds of models of which it was said"""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        name = type(model).__name__
+        if name not in self.told:
+            self.told.add(name)
+            print(f"a {name} keeps no key-value cache: it reads all of a text again for each token", file=sys.stderr)
+
+    def add(self, rows: list[Job]) -> None:
+        """The first token of new rows, and the next one of the others."""
+        chance = Chance(rows, self.device)
+        self._keep([n for n, row in enumerate(self.rows) if not row.reason])
+        if self.rows:
+            self.chance.join(chance)
+        else:
+            self.chance = chance
+        self.rows = self.rows + rows
+        self.step()
+
+    def step(self) -> None:
+        """One more token a row."""
+        import torch
+
+        texts = [row.ids + row.answer for row in self.rows]
+        width = max(map(len, texts))
+        ids = torch.tensor([text + [0] * (width - len(text)) for text in texts], device=self.device)
+        lengths = torch.tensor([len(text) for text in texts], device=self.device)
+        ends, which = (lengths - 1).unique(return_inverse=True)
+        places = torch.arange(width, device=self.device)
+        mask = (places < lengths[:, None]).long()
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=places * mask,
+            use_cache=False,
+            logits_to_keep=ends,
+        )
+        logits = output.logits  # (rows, ends, vocab), or all places of a model that cannot leave any out
+        which = which if logits.shape[1] == len(ends) else lengths - 1
+        self._say(logits[torch.arange(len(texts), device=self.device), which].float())
+        self._compact()
+
+    def _keep(self, running: list[int]) -> None:
+        import torch
+
+        if running and len(running) < len(self.rows):
+            self.chance.keep(torch.tensor(running, device=self.device))
+        self.rows = [self.rows[n] for n in running]

@@ -12,9 +12,10 @@ def growing_cache(config: Any) -> Any:
     """A DynamicCache that grows by half when it is full; transformers' own copies all of it at every token.
 
     `joinable` says whether rows can be added to it: where every layer sees all that was said, not a window or a state.
+    `states`: there are neither keys nor values, as in Mamba.
     """
     from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
+    from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
     class GrowingLayer(DynamicLayer):
         room_keys: torch.Tensor | None = None
@@ -42,8 +43,8 @@ def growing_cache(config: Any) -> Any:
                 grown[:, :, : held.shape[-2]] = held
             return grown
 
-        def batch_select_indices(self, indices: torch.Tensor) -> None:
-            self._full(self.keys[indices], self.values[indices])  # type: ignore[index]
+        def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+            self._full(self.keys[beam_idx], self.values[beam_idx])  # type: ignore[index]
 
         def trim(self, count: int) -> None:
             """Forget the first `count` positions."""
@@ -60,7 +61,13 @@ def growing_cache(config: Any) -> Any:
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     cache.joinable = all(isinstance(layer, GrowingLayer) for layer in cache.layers)  # type: ignore[attr-defined]
+    cache.states = not any(isinstance(layer, CacheLayerMixin) for layer in cache.layers)  # type: ignore[attr-defined]
     return cache
+
+
+def has_read(cache: Any, width: int) -> bool:
+    """Whether a model that was given a new cache has put what it read, `width` places, into it."""
+    return bool(cache.has_previous_state() if cache.states else cache.get_seq_length() == width)
 
 
 def _stacked(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

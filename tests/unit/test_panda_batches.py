@@ -6,9 +6,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from teachers import generation
 from teachers.base import Request
@@ -137,3 +139,40 @@ def test_rows_join_only_where_every_layer_sees_all(folders: dict[str, Path], tmp
     requests = [Request(f"r{n}", [], prompt=PROMPTS[n % 6], max_tokens=2 + 5 * (n % 5)) for n in range(12)]
     alone = {r.key: c.text for r in requests for c in teacher.generate([r])}
     assert {c.key: c.text for c in teacher.generate(requests)} == alone
+
+
+_STATES: dict[str, dict[str, Any]] = {
+    "mamba": {"state_size": 4},
+    "mamba2": {"state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1},
+    "rwkv": {"attention_hidden_size": 32, "intermediate_size": 64, "context_length": 64},
+    "openai-gpt": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "lfm2": {"num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["conv", "full_attention"]},
+    "falcon_h1": {"num_attention_heads": 4, "num_key_value_heads": 2, "mamba_n_heads": 8, "mamba_d_head": 8,
+                  "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_d_ssm": 64},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", _STATES)
+def test_models_with_another_memory_say_what_they_say_without_any(kind: str, capsys: pytest.CaptureFixture) -> None:
+    """Mamba has states and calls them otherwise, RWKV and the first GPT know no cache of ours; some have both."""
+    sizes = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "eos_token_id": 99}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **_STATES[kind])).eval()
+        for parameter in model.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+        prompts = [torch.randint(2, 99, (n,)).tolist() for n in (7, 3, 5, 4)]
+    jobs = [generation.Job(ids, most) for ids, most in zip(prompts, (2, 6, 3, 5), strict=True)]
+    generation._Uncached.told.clear()
+    for _ in range(2):
+        for job in jobs:
+            job.answer, job.reason = [], ""
+        assert len(list(generation.stream(model, jobs, most=3))) == 4
+        for job in jobs:
+            said = list(job.ids)
+            with torch.no_grad():
+                for _ in range(job.max_tokens):
+                    said.append(int(model(input_ids=torch.tensor([said]), use_cache=False).logits[0, -1].argmax()))
+            assert job.ids + job.answer == said
+    told = capsys.readouterr().err.count("reads all of a text again for each token")
+    assert told == (kind in ("rwkv", "openai-gpt"))
