@@ -17,6 +17,8 @@ from teachers.base import TeacherError
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}
 SHORTEST = 4
 """What is shorter is no secret, and stands in every other text"""
+KEY = re.compile(r"\bsk-[\w-]{6,}")
+"""What looks like a key wherever it stands"""
 LOGGERS = ("httpx2", "openai._base_client")
 """Those of the client that tell addresses, when somebody has switched them on"""
 
@@ -69,10 +71,14 @@ class Address:
 
 
 def hidden(url: str) -> str:
-    """An address, or what was given for one, without the values of its query."""
+    """An address, or what was given for one, without the values of its query and what looks like a key."""
     base, mark, query = url.partition("?")
     pairs = [pair.partition("=") for pair in query.split("&")]
-    return base + mark + "&".join(f"{name}=***" if equals else "***" for name, equals, _ in pairs if mark)
+    return (
+        KEY.sub("sk-***", base)
+        + mark
+        + "&".join(f"{name}=***" if equals else "***" for name, equals, _ in pairs if mark)
+    )
 
 
 def read_address(url: str) -> Address:

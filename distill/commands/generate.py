@@ -59,6 +59,7 @@ def main(argv: list[str]) -> int:
     for name in ("rows", "concurrency", "max_attempts", "batch_size"):
         asking.whole(name, getattr(args, name), 1)
     spending.check(args)
+    spending.warn_of_keys(args, argv)
     args.teacher = spending.teacher_name(args)
     strategy = asking.strategy_of(args)
     if args.reparse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ def check(args: argparse.Namespace) -> None:
             raise DataError(f"--parameters is not valid YAML: {' '.join(str(error).split())}") from None
     if args.parameters is not None and not isinstance(args.parameters, Mapping):
         raise DataError("--parameters must look like '{frequency_penalty: 0.3, presence_penalty: 0.1}'")
+
+
+def warn_of_keys(args: argparse.Namespace, argv: list[str]) -> None:
+    """An address with a key in it had better not stand on the command line."""
+    if args.base_url and "?" in args.base_url and any(word.endswith(args.base_url) for word in argv):
+        told = (
+            "a key in --base-url can be seen in the process list; OPENAI_BASE_URL takes the same address and hides it"
+        )
+        print(f"distill generate: {told}", file=sys.stderr)
 
 
 def budget_of(args: argparse.Namespace, teacher: Any) -> Budget:

@@ -78,6 +78,7 @@ def test_a_key_in_the_addresss_query_is_sent_and_never_shows(fault: str | None) 
         out, err = run.communicate(timeout=60)
         assert server.query == f"key={IN_THE_QUERY}"
     assert (run.returncode == 0) == (fault is None), err
+    assert ("process list" in err) == (fault is None)
     if fault in {"401", "html"}:
         assert "/v1?key=***" in err
     assert IN_THE_QUERY not in out + err
@@ -92,4 +93,5 @@ def test_an_address_that_cannot_be_reached_is_told_without_its_query() -> None:
     out, err = run.communicate(timeout=60)
     assert run.returncode == 2
     assert "cannot reach http://127.0.0.1:9/v1?key=***&version=***" in err
+    assert "a key in --base-url can be seen in the process list; OPENAI_BASE_URL" in err
     assert IN_THE_QUERY not in out + err

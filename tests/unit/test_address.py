@@ -40,6 +40,7 @@ def requests(count: int = 3) -> Iterator[Request]:
         ("http://h/v1?abcdef", "http://h/v1?***", "http://h/v1/x?abcdef"),
         ("http://h/v1/chat/completions?key=a#b", "http://h/v1?key=***", "http://h/v1/x?key=a"),
         ("http://h/v1?", "http://h/v1", "http://h/v1/x"),
+        ("http://h/sk-abcdefghij/v1", "http://h/sk-***/v1", "http://h/sk-abcdefghij/v1/x"),
     ],
 )
 def test_whole_for_the_sender_hidden_for_all_others(given: str, shown: str, whole: str) -> None:
