@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from data_gen.records import DataError
-from data_gen.rows import NOT_UTF8, Place, Row
+from data_gen.rows import NOT_UTF8, PACKED_RATIO, ROW_LIMIT, UNPACKED_LIMIT, Place, Row
 
 BATCH = 1024
 PACKED_LIMIT = 1 << 30
@@ -23,7 +23,7 @@ def columnar(place: Place) -> Iterator[Row]:
     with place.open() as file:
         whole = _whole(place, file)
     try:
-        for batch in _batches(whole):
+        for batch in _batches(place, whole):
             names = batch.schema.names
             if len(set(names)) < len(names):
                 raise DataError(f"{place}: two columns have one name, found {', '.join(names)}")
@@ -44,14 +44,18 @@ def _whole(place: Place, file: IO[bytes]) -> Any:
     return pa.BufferReader(content)
 
 
-def _batches(whole: Any) -> Iterator[Any]:
+def _batches(place: Place, whole: Any) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     head = whole.read(6)
     whole.seek(0)
     if head[:4] == b"PAR1":
-        return iter(pq.ParquetFile(whole).iter_batches(batch_size=BATCH))
+        file = pq.ParquetFile(whole)
+        size = sum(file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
+        if size > max(UNPACKED_LIMIT, PACKED_RATIO * whole.size()):
+            raise DataError(f"{place} unpacks to {size:,} bytes, which no text does; it is not read")
+        return iter(file.iter_batches(batch_size=BATCH))
     if head == b"ARROW1":
         table = pa.ipc.open_file(whole)
         return (_sound(table.get_batch(n)) for n in range(table.num_record_batches))
@@ -74,6 +78,8 @@ def _sound(batch: Any) -> Any:
 def _rows(place: Place, batch: Any, numbers: Iterator[int]) -> Iterator[Row]:
     for start in range(0, batch.num_rows, BATCH):
         piece = batch.slice(start, BATCH)
+        if piece.nbytes > ROW_LIMIT and any(piece.slice(n, 1).nbytes > ROW_LIMIT for n in range(piece.num_rows)):
+            raise DataError(f"{place}: a row longer than {ROW_LIMIT:,} bytes, which is no row")
         try:
             for value in piece.to_pylist():
                 yield Row(next(numbers), value)

@@ -10,9 +10,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from data_gen import archives, json_rows, rows
+from data_gen import archives, columnar, json_rows, rows
 from data_gen.formats import read_rows
 from data_gen.records import DataError
 from data_gen.rows import Tally
@@ -159,3 +161,31 @@ def test_zstd_is_unpacked_and_damage_is_seen(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=rf"rows.{name}.zst is damaged or cut off"):
         values(path)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow"])
+def test_tables_hold_no_more_than_texts_do(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text of one repeated character is packed into next to nothing."""
+    path = tmp_path / name
+    table = pa.table({"output": pa.array(["短", "b" * 300_000, None], pa.string())})
+    if name.endswith("parquet"):
+        pq.write_table(table, path, compression="zstd", use_dictionary=False)
+    else:
+        with pa.ipc.new_file(str(path), table.schema) as file:
+            file.write_table(table)
+    assert [len(row["output"] or "") for row in values(path)] == [1, 300_000, 0]
+    monkeypatch.setattr(columnar, "ROW_LIMIT", 200_000)
+    with pytest.raises(DataError, match=rf"{name}: a row longer than 200,000 bytes, which is no row"):
+        values(path)
+    if name.endswith("parquet"):
+        monkeypatch.setattr(columnar, "UNPACKED_LIMIT", 1000)
+        with pytest.raises(DataError, match=r"rows.parquet unpacks to 300,... bytes, which no text does"):
+            values(path)
+
+
+def test_texts_of_every_kind_of_column_are_read(tmp_path: Path) -> None:
+    kinds = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+    table = pa.table({f"c{n}": pa.array(["甲", None]).cast(kind) for n, kind in enumerate(kinds)})
+    with pa.ipc.new_file(str(tmp_path / "rows.arrow"), table.schema) as file:
+        file.write_table(table)
+    assert values(tmp_path / "rows.arrow") == [dict.fromkeys(table.column_names, text) for text in ("甲", None)]
