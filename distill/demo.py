@@ -16,6 +16,7 @@ Every stage leaves a whole file or nothing; running the demo again reuses what i
 
 from __future__ import annotations
 
+import re
 import shutil
 import statistics
 import sys
@@ -27,10 +28,20 @@ from typing import Any
 import orjson
 
 from distill.errors import DistillError
+from distill.files import write_whole
 
 EVAL_SEED, VAL_SEED = 2, 1
 FAMILIES = ("order", "measure_word", "formal_numeral", "classification", "parity", "sentiment")
 """Of the curriculum's families, those that a student of half a million weights learns in a minute"""
+
+
+MARKER = "demo.json"
+"""Which options a folder's demo has"""
+OWN = re.compile(
+    r"data/(curriculum|heldout|val|magpie|mix|train)\..*|tokenizer|export|\.(tokenizer|export)\.minituo-(part|old)"
+    r"|(sft|kd)-\d+|((demo|scores|samples)\.json|report\.html)(\.part)?"
+)
+"""What a demo makes in its folder"""
 
 
 def main(argv: list[str]) -> int:
@@ -44,14 +55,40 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--magpie", type=int, default=100, help="rows that the teacher writes itself")
     parser.add_argument("--eval-rows", type=int, default=500, help="held-out rows to score on")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the training rows")
-    parser.add_argument("--force", action="store_true", help="forget an earlier demo in the folder")
+    parser.add_argument("--force", action="store_true", help="forget the folder's earlier demo")
     options = parser.parse(argv)
     if min(options.seeds, options.rows, options.eval_rows, options.epochs) < 1 or options.magpie < 0:
         raise DistillError("--seeds, --rows, --eval-rows and --epochs are at least 1, --magpie at least 0")
+    check_folder(options.folder)
     if options.force:
-        shutil.rmtree(options.folder, ignore_errors=True)
+        forget(options.folder)
     Demo(options).run()
     return 0
+
+
+def check_folder(folder: Path) -> None:
+    """Raise DistillError unless the folder is free, empty, or an earlier demo's: it holds that one's demo.json."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    try:
+        settings = orjson.loads((folder / MARKER).read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        settings = None
+    if not isinstance(settings, dict) or "magpie" not in settings:
+        raise DistillError(f"{folder} holds something else than a demo; name an empty or new --folder")
+
+
+def forget(folder: Path) -> None:
+    """Remove what a demo has made; whatever else lies in its folder stays. What says that it is a demo goes last."""
+    data = folder / "data"
+    made = [path for path in (*folder.glob("*"), *data.glob("*")) if OWN.fullmatch(str(path.relative_to(folder)))]
+    for path in sorted(made, key=lambda path: path.name == MARKER):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if data.is_dir() and not any(data.iterdir()):
+        data.rmdir()
 
 
 class Demo:
@@ -90,11 +127,8 @@ class Demo:
         """A folder holds the demo of one set of options."""
         from distill.evaluate import write_json
 
-        file = self.folder / "demo.json"
-        try:
-            before = orjson.loads(file.read_bytes()) if file.is_file() else self.settings
-        except orjson.JSONDecodeError:  # torn: the stages themselves tell what is complete
-            before = self.settings
+        file = self.folder / MARKER
+        before = orjson.loads(file.read_bytes()) if file.is_file() else self.settings
         if before != self.settings:
             raise DistillError(f"{self.folder} holds a demo with other options; add --force or another --folder")
         write_json(file, self.settings)
@@ -143,13 +177,12 @@ class Demo:
         if folder.is_dir():
             return
         from data_gen.curriculum import items
+        from students.folders import whole_folder
         from students.train_tokenizers import train_wordpiece
 
-        part = folder.with_name("tokenizer.part")
-        shutil.rmtree(part, ignore_errors=True)
         texts = (f"问：{i.instruction}\n{i.input}\n答：{i.output}" for i in items(30_000, seed=42, split="train"))
-        train_wordpiece(texts, 4000, part)
-        part.rename(folder)
+        with whole_folder(folder) as part:
+            train_wordpiece(texts, 4000, part)
 
     def _trainer(self, kind: str, seed: int) -> Callable[[], None]:
         def train() -> None:
@@ -269,8 +302,5 @@ def _distill(verb: str, *arguments: Any) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Only when it says something else, so that what depends on it stays up to date."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.rename(path)
+        write_whole(path, text)

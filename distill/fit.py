@@ -97,6 +97,13 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
     last = folder / "checkpoints" / "last.ckpt"
     before = folder / "recipe.yaml"
     if not last.is_file():
+        # A run's end replaces student/, which in a folder of anything else may be the very model to begin with.
+        ours = (folder / "complete.json").is_file() or any(last.parent.glob("*.ckpt"))
+        if (folder / "student").exists() and not ours:
+            raise DistillError(
+                f"{folder / 'student'} exists and is of no run of 'distill fit': give another "
+                "--trainer.default_root_dir, or move it"
+            )
         return None
     check_whole(last)
     if before.is_file():

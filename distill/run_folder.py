@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from distill.files import write_whole
 from distill.quiet import quiet_transformers
 from distill.sharding import whole_state, whole_student
 from distill.training_data import manifest_of
+from students.folders import whole_folder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -129,14 +129,11 @@ def is_complete(trainer: Any) -> bool:
 
 
 def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
-    """Write under a temporary name, then rename: a half-written student is never taken for a whole one."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    """A half-written student is never taken for a whole one."""
     quiet_transformers()
     student.config.use_cache = True
-    student.save_pretrained(part, safe_serialization=True)
-    tokenizer.save_pretrained(part)
-    for file in part.iterdir():
-        file.chmod(0o644)  # safetensors writes 0600
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with whole_folder(folder) as part:
+        student.save_pretrained(part, safe_serialization=True)
+        tokenizer.save_pretrained(part)
+        for file in part.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600

@@ -7,13 +7,12 @@ recipe, and minituo.json, which `distill chat` reads. It is written under a temp
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from students.card import model_card
 from students.errors import StudentError
+from students.folders import whole_folder
 
 _WIDE = (
     r"\x{2e80}-\x{303f}\x{3040}-\x{30ff}\x{3400}-\x{9fff}\x{f900}-\x{faff}\x{ff00}-\x{ffef}\x{20000}-\x{3ffff}"
@@ -40,15 +39,9 @@ def export_student(model: Any, tokenizer: Any, folder: str | Path, card: dict[st
     if not isinstance(model, PreTrainedModel):
         raise StudentError(f"a {type(model).__name__} is no transformers model; export the student inside of it")
     check_target(folder, force)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with whole_folder(folder) as part:
         _write(model, tokenizer, part, {"name": folder.resolve().name, **card})
         _open_to_others(part)
-        _put_in_place(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
@@ -69,15 +62,6 @@ def _open_to_others(part: Path) -> None:
     readable = part.stat().st_mode & 0o666
     for file in part.iterdir():
         file.chmod(readable)
-
-
-def _put_in_place(part: Path, folder: Path) -> None:
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(part, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write(model: Any, tokenizer: Any, part: Path, card: dict[str, Any]) -> None:
@@ -146,7 +130,7 @@ def write_tokenizer(tokenizer: Any, folder: Path, chat_template: str | None = No
 def _encodes_alike(tokenizer: Any, folder: Path) -> bool:
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(folder)
+    loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return len(loaded) == len(tokenizer) and all(
         loaded(text, add_special_tokens=special)["input_ids"]
         == tokenizer(text, add_special_tokens=special)["input_ids"]

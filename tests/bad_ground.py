@@ -93,6 +93,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.wordpiece(folder / "wordpiece")
     tiny.tiny_llama(folder / "llama", tiny.sentencepiece_like(folder / "sp"))
     bad_models(folder)
+    shutil.copytree(folder / "llama", folder / "based" / "student")
     bad_data(folder)
     recipes(folder)
     return folder

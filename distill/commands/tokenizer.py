@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +62,7 @@ def _parser() -> Arguments:
 def _train(args: Any, folder: Path) -> int:
     from data_gen.progress import Progress
     from data_gen.templates import get_template
+    from students.folders import whole_folder
 
     if args.lowercase and args.family != "wordpiece":
         raise DistillError(f"--lowercase goes with --family wordpiece, not with {args.family}")
@@ -71,11 +70,8 @@ def _train(args: Any, folder: Path) -> int:
         raise DistillError(f"{folder} exists; give another -o, or delete it")
     template = get_template(args.template)
     rows = _records(args)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
     kept: list[str] = []
-    try:
+    with whole_folder(folder) as part:
         with Progress("read", None, "rows") as bar:
 
             def texts() -> Iterator[str]:
@@ -90,9 +86,6 @@ def _train(args: Any, folder: Path) -> int:
             tokenizer = _learn(args, texts(), part)
         if not kept:
             raise DistillError(f"no row in {', '.join(args.inputs)}: there is nothing to learn a tokenizer from")
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     print(f"{folder}: {len(tokenizer):,} entries, {args.family}; {_cuts(tokenizer, kept)}")
     return 0
 

@@ -138,6 +138,10 @@ CASES: list[tuple[str, str]] = [
     ("export llama -o /proc/nowhere", "/proc/nowhere"),
     ("recipes cp kd_student val.jsonl/new.yaml", "val.jsonl"),
     ("demo --folder train.jsonl", "train.jsonl"),
+    ("demo --folder llama", "llama holds something else than a demo"),
+    ("demo --folder llama --force", "llama holds something else than a demo"),
+    ("demo --folder . --force", "holds something else than a demo"),
+    (f"{FIT} --trainer.default_root_dir based", "based/student exists and is of no run of 'distill fit'"),
 ]
 """A command, and what its sentence must say"""
 

@@ -19,6 +19,8 @@ import pytest
 
 from data_gen.records import read_records
 from distill.cli import main
+from distill.demo import check_folder, forget
+from distill.errors import DistillError
 
 SMALL = ["--seeds", "1", "--rows", "24", "--magpie", "4", "--eval-rows", "8", "--epochs", "3"]
 MEASURES = ("exact_match", "bits_per_character", "teacher_agreement", "seconds")
@@ -111,6 +113,21 @@ def test_a_second_run_reuses_everything(whole: Path, capsys: pytest.CaptureFixtu
     assert main(["demo", "--folder", str(whole), *SMALL, "--epochs", "4"]) == 2
     assert "holds a demo with other options" in capsys.readouterr().err
     assert times(whole) == after
+
+
+def test_force_takes_the_demos_own_files_and_no_others(tmp_path: Path) -> None:
+    own = ["data/train.jsonl", "data/magpie.jsonl.journal", "tokenizer/x", "kd-10/student/x", "scores.json", "export/x"]
+    mine = ["data/thesis.txt", "thesis.txt", "kd-mine/x", "exports/x"]
+    for name in (*own, *mine, "demo.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"magpie": "1"}')
+    elsewhere = tmp_path / "kd-mine"
+    (tmp_path / "sft-0").symlink_to(elsewhere)
+    check_folder(tmp_path)
+    forget(tmp_path)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(mine)
+    with pytest.raises(DistillError, match="something else than a demo"):
+        check_folder(tmp_path)
 
 
 STOPS = [

@@ -20,6 +20,7 @@ from distill.commands.export import jinja
 from students.card import model_card, sources_of
 from students.errors import StudentError
 from students.export import export_student
+from students.folders import beside, whole_folder
 from tests import tiny
 
 MANIFEST = {
@@ -170,6 +171,42 @@ def test_a_failure_leaves_the_old_export(student: tuple[Any, Any], tmp_path: Pat
         export_student(model, tokenizer, folder, {}, force=True)
     assert (folder / "model.safetensors").read_bytes() == before
     assert list(tmp_path.glob("out.*")) == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_a_user_has_beside_it_stays(force: bool, tmp_path: Path) -> None:
+    model, tokenizer = make("byte", tmp_path)
+    folder = export_student(model, tokenizer, tmp_path / "out", {}) if force else tmp_path / "out"
+    for name in ("out.old", "out.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.tex").write_text("x")
+    export_student(model, tokenizer, folder, {}, force=force)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "out", "out.old", "out.part", "tokenizer"]
+    assert all((tmp_path / name / "thesis.tex").read_text() == "x" for name in ("out.old", "out.part"))
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What killed writers have left goes; where the last step fails, the old folder is there again."""
+    folder = tmp_path / "out"
+    for left in beside(folder):
+        left.mkdir()
+        (left / "torn").touch()
+    with whole_folder(folder) as part:
+        (part / "first").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder) as part:
+        raise KeyboardInterrupt
+    real = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if source == part:
+            raise OSError("full")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="full"), whole_folder(folder) as part:
+        (part / "second").touch()
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["out", "out/first"]
 
 
 def conversation(record: Record) -> list[dict[str, str]]:
