@@ -117,7 +117,7 @@ def _separated(delimiter: str) -> Reader:
         csv.field_size_limit(ROW_LIMIT)
         with place.open() as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            reader = csv.reader(text, delimiter=delimiter, strict=True)
+            reader = csv.reader(_text_lines(place, text), delimiter=delimiter, strict=True)
             head = _header(place, reader)
             start = reader.line_num + 1
             while True:
@@ -144,6 +144,16 @@ def _separated(delimiter: str) -> Reader:
                 start = reader.line_num + 1
 
     return rows
+
+
+def _text_lines(place: Place, text: IO[str]) -> Iterator[str]:
+    """The lines of a text, with any of the usual ends, each no longer than a row may be."""
+    number = 1
+    while line := text.readline(ROW_LIMIT):
+        if len(line) >= ROW_LIMIT and line[-1] not in "\r\n":
+            raise DataError(place.too_long(number))
+        yield line
+        number += 1
 
 
 def _header(place: Place, reader: Iterator[list[str]]) -> list[str]:

@@ -101,12 +101,16 @@ class Place:
         """A row that cannot be read."""
         self.tally.bad(self.path, line, why, self.member)
 
+    def too_long(self, line: int) -> str:
+        """What to say of a line that no row has."""
+        return f"{self}, line {line}: longer than {ROW_LIMIT:,} bytes, which is no row"
+
     def lines(self, file: IO[bytes]) -> Iterator[bytes]:
         """The lines of a file, each no longer than a row may be; without the BOM."""
         number, line = 1, file.readline(ROW_LIMIT).removeprefix(BOM)
         while line:
             if len(line) == ROW_LIMIT and not line.endswith(b"\n"):
-                raise DataError(f"{self}, line {number}: longer than {ROW_LIMIT:,} bytes, which is no row")
+                raise DataError(self.too_long(number))
             yield line
             number += 1
             line = file.readline(ROW_LIMIT)

@@ -106,7 +106,7 @@ def test_a_row_without_an_end_does_not_fill_the_memory(
     monkeypatch.setattr(json_rows, "CHUNK", 500)
     start = {"a.jsonl": '{"a": "', "a.json": '[{"a": "', "a.csv": 'a\n"', "a.txt": ""}[name]
     (tmp_path / name).write_text(start + "x" * 100_000, encoding="utf-8")
-    with pytest.raises(DataError, match=rf"{name}, line [12]: .*(no row|field larger)"):
+    with pytest.raises(DataError, match=rf"{name}, line [12]: .*no row"):
         values(tmp_path / name)
 
 
