@@ -8,6 +8,7 @@ Records' `meta` differs from source to source, which no column of one type can h
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 
 from data_gen.errors import no_file
+from data_gen.outputs import part_of
 from data_gen.records import DataError, read_records
 
 ROWS_A_BATCH = 10_000
@@ -47,12 +49,19 @@ def arrow_of(path: Path) -> Path:
         return arrow
     if arrow.is_file() and stamp_of(arrow) is None:
         raise DataError(f"{arrow} is in the way: it is no table of {path.name}; move it")
-    part = arrow.with_name(f"{arrow.name}.{os.getpid()}.part")  # the processes of a training may all ask for it
-    try:
-        _write(path, part, stamp)
-        os.replace(part, arrow)
-    finally:
-        part.unlink(missing_ok=True)
+    part = part_of(arrow)
+    with part.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the processes of a training all ask for it, and the first one makes it
+        made = arrow.is_file() and stamp_of(arrow) == stamp
+        try:
+            if not made:
+                _write(path, part, stamp)
+                os.replace(part, arrow)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        if made:
+            part.unlink(missing_ok=True)
     return arrow
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import orjson
 import pytest
 import yaml
 
-from data_gen import mixes
+from data_gen import mixes, tables
 from data_gen.mixes import build_mix
 from data_gen.records import DataError, Record, read_records, write_records
 from data_gen.tables import arrow_of, as_dataset, as_frame
@@ -189,6 +191,22 @@ def test_a_mix_as_a_dataset_and_a_frame() -> None:
     write_records("other.jsonl", rows)
     with pytest.raises(DataError, match=r"other.arrow is in the way"):
         as_dataset("other.jsonl")
+
+
+def test_processes_that_ask_at_once_make_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a training on several devices: none reads what another has half written."""
+    write, made = tables._write, []
+
+    def slow(*given: Any) -> None:
+        made.append(given)
+        time.sleep(0.1)
+        write(*given)
+
+    monkeypatch.setattr(tables, "_write", slow)
+    with ThreadPoolExecutor(3) as pool:
+        rows = list(pool.map(lambda n: as_dataset("a.jsonl").num_rows, range(3)))
+    assert (rows, len(made)) == ([31] * 3, 1)
+    assert sorted(os.listdir()) == ["a.arrow", "a.jsonl", "b.jsonl", "c.jsonl"]
 
 
 def test_the_records_of_a_mix_are_what_training_reads() -> None:
