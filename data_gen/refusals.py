@@ -21,13 +21,13 @@ _WINDOW = 96
 """Characters from a hint on in which a refusal has to show; and those at the start of an answer"""
 _HINT = re.compile(
     r"(?:[作身][为為]|我[是叫]|我[只僅仅]+是)(?=[^。，！？\n]{0,40}?(?:[aA][iI]|人工智|言模|[器机機]|助[手理]|客服|[gG][pP][tT]"
-    r"|[oO]pen|[cC]laude|[dD]eep|通[义義]|文心))"
+    r"|[oO]pen|[cC]laude|[dD]eep|通[义義]|文心|程[序式]))"
     r"|[aA]s an? (?=[a-zA-Z ]{0,24}(?:[aA][iI]|intell|model|assist|chatbot))"
     r"|[iI](?: am|['’]m) (?=[a-zA-Z ]{0,16}(?:[aA][iI]|model|chatbot))"
 )
 """Where an answer may speak of itself: what follows is then looked at closely"""
 _BEGINNING = re.compile(
-    r"[无無]法|不能|不可以|不[具方]|[没沒][有办辦学學]|[无無][权權]|做不到|超出|orry|nfort"
+    r"[无無]法|不能|不可以|不[具方被]|[没沒][有办辦学學]|[无無][权權]|做不到|超出|orry|nfort"
     r"|\b[iI](?: am|['’]m)? [cuanw]"
 )
 """Without one of these in it, no beginning of an answer declines"""
@@ -40,12 +40,14 @@ _NOUN = (
     r"|artificial intelligence|chat ?gpt|gpt(?:-?\d)?))"
 )
 _REST = r"(?:的|大型?|语言|模型|聊天|对话|机器人|助[手理]|程[序式]|系统|工具|产品|实体|\(?[a-z -]{2,20}\)?){0,4}"
-_NOT = r"(?:无法|不能|没办法|没有(?:能力|办法|权限)|不具备|无权|做不到|不可以|不方便)"
+_NOT = r"(?:无法|不能|没办法|没有(?:能力|办法|权限)|不具备|无权|做不到|不可以|不方便|不被允许)"
 _COUNTED = r"(?:一(?:[个名种款台位]|款)?|个)?"
 _ITSELF = re.compile(
     rf"{_OPEN}(?:不过|但是?|然而|因为|由于|可是)?[作身]为{_COUNTED}{_MAKER}(?:{_NOUN}|机器人){_REST}[,\s]*"
     rf"(?:(?:目前|因此|所以|其实)*(?:我|本(?:助[手理]|模型|人))|(?:目前|暂时|也|并|尚)*(?:{_NOT}|没有))"
     rf"|{_OPEN}(?:(?:其实|因为|由于|但)?我(?:只|仅)*是){_COUNTED}{_MAKER}{_NOUN}{_REST}(?=[,.。;!?\s]|$|,)"
+    rf"|{_OPEN}[作身]为{_COUNTED}由[^,。!?\n]{{1,14}}?(?:训练|开发|研发|创造|推出)的(?:模型|程序|产品|系统)[,\s]*(?:我|{_NOT})"
+    rf"|{_OPEN}我[只仅]是{_COUNTED}(?:计算机|电脑|软件|聊天)?程[序式](?=[,.。;!?\s]|$)"
     rf"|{_OPEN}我[是叫](?:由)?(?:chat ?gpt|openai|通义千问|文心一言|deepseek|claude)"
     r"|\bas an? (?:large |ai )*(?:language model|ai|artificial intelligence|assistant|chatbot)\b[a-z ]{0,30},? ?\bi\b"
     r"|\bi(?: a|')m (?:just |only )?an? (?:large |ai )?(?:language model|ai\b|chatbot)"
@@ -63,9 +65,13 @@ _SORRY = re.compile(
     r"|^\W*(?:i'm sorry|i am sorry|sorry|unfortunately|i apologi[sz]e),? (?:but )?(?:as an ai|i (?:can|am|won))"
 )
 _DECLINES = re.compile(
-    rf"{_START}(?:(?:由于|因为)[^。!?\n“\"「]{{1,30}}?)?(?:"
+    rf"{_START}(?:(?:由于|因为|根据|按照|鉴于|出于)[^。!?\n“\"「]{{1,30}}?)?(?:"
     rf"(?:恕|目前|现在|暂时|恐怕)*我(?:目前|现在|暂时|恐怕|也|还|并|真的|实在)*{_NOT}{_FOR_YOU}*(?:{_DO}|[为给替帮][您你])"
     rf"|我们(?:目前|现在|暂时|恐怕|也|还)*{_NOT}(?:[为给替帮向][您你]|{_FOR_YOU}*(?:提供|协助|回答|满足)))"
+    rf"|{_START}(?:对于|关于)?(?:这个|此|该|您的|你的)(?:问题|话题|请求|要求),?我(?:目前|现在|暂时|恐怕|也|还|并|真的|实在)*{_NOT}"
+    r"(?:回答|讨论|提供|满足|处理|帮)"
+    rf"|{_START}[^。!?\n“\"「]{{0,16}}?超出了?(?:我|本人)的?(?:能力|知识|服务|职责)?的?范围"
+    rf"|{_START}我(?:目前|现在|暂时|并|也)*没有[^,。!?\n]{{0,9}}(?:访问|浏览|联网|上网|获取|存取)[^,。!?\n]{{0,9}}(?:能力|权限|功能)"
     r"|^\W*(?:i'm|i am|i) (?:cannot|can't|can not|unable to|not able to|won't be able to) "
     r"(?:help(?! but)|assist|provide|answer|complete|fulfil|access|do that|comply|generate|create|discuss|respond)"
 )
