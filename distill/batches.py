@@ -16,9 +16,17 @@ import torch
 from torch import Tensor
 
 from distill.encoding import Side
+from distill.errors import DistillError
 from distill.packing import lay, pack
 
 WINDOW_BATCHES = 64
+DIFFERS = {
+    "rows": "the run was stopped with {before} usable rows of data.train, now there are {now}: give it the same files",
+    "data": "data.train is not what it was when the run was stopped, in rows or their order: give it the same files",
+    "world": "the run was stopped on {before} device(s), now there are {now}: give --trainer.devices {before}",
+    "accumulate": "the run was stopped with trainer.accumulate_grad_batches {before}, now it is {now}: give the same",
+}
+"""What a place in an epoch depends on beside the recipe"""
 
 
 @dataclass
@@ -200,7 +208,9 @@ class BatchPlan:
     A batch is `batch_size` rows or, with a `width`, the rows that fill `batch_size` lines of so many tokens, line by
     line. `accumulate` batches make one optimizer step. With several ranks each takes every world-th batch, and all
     take equally many: training leaves the few that do not go round for this epoch, validation (without a seed) fills
-    the round up with batches that are not to be counted, which say so by 0 tokens.
+    the round up with batches that are not to be counted, which say so by 0 tokens. An epoch ends after `limit` batches,
+    or after that share of them, as trainer.limit_train_batches counts. `data` names the rows and their order: a place
+    among other rows is nobody's.
     """
 
     def __init__(
@@ -214,13 +224,18 @@ class BatchPlan:
         accumulate: int = 1,
         rank: int = 0,
         world: int = 1,
+        limit: float = 1.0,
+        data: str = "",
     ) -> None:
         self.lengths, self.supervised, self.batch_size = lengths, supervised, batch_size
         self.seed, self.accumulate, self.rank, self.world = seed, accumulate, rank, world
         self.width = None if width is None else max(width, int(lengths.max(initial=1)))
         self.lines = len(lengths) if self.width is None else len(pack(lengths, self.width))
         """Of all batches together, the same in every epoch"""
+        self.taken = min(limit, len(self)) if isinstance(limit, int) else int(limit * len(self))
+        """Batches of an epoch that are asked for"""
         self.epoch = self.position = 0
+        self._among = {"rows": len(lengths), "data": data, "world": world, "accumulate": accumulate}
 
     def __len__(self) -> int:
         batches = -(-self.lines // self.batch_size)
@@ -253,27 +268,32 @@ class BatchPlan:
         return float(self.lengths.sum() / places)
 
     def __iter__(self) -> Iterator[tuple[list[int], float]]:
-        if self.position >= len(self):  # the loader need not ask for the end of an epoch it has counted out
+        if self.position >= self.taken:  # the loader need not ask for the end of an epoch it has counted out
             self.epoch, self.position = self.epoch + 1, 0
         elif self.seed is None:  # validation may have been cut short; it always starts at the beginning
             self.position = 0
         batches = self.order(self.epoch)
         group = self.accumulate * self.world
         tokens = [int(self.supervised[b].sum()) for b in batches]
-        while self.position < len(self):
+        while self.position < self.taken:
             at = self.position * self.world + self.rank
             self.position += 1
             first = (at // group) * group
-            last = min(first + group, len(self) * self.world)
+            last = min(first + group, self.taken * self.world)
             if self.seed is None and at >= len(batches):
                 yield batches[-1].tolist(), 0.0
                 continue
             yield batches[at % len(batches)].tolist(), float(max(sum(tokens[first:last]), 1))
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the sampler stands."""
-        return {"epoch": self.epoch, "position": self.position}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the sampler stands, and among what."""
+        return {"epoch": self.epoch, "position": self.position, **self._among}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a saved place."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved place; DistillError where it would be another one."""
+        for name, now in self._among.items():
+            before = state.get(name, now)  # checkpoints of old say where alone
+            if before != now:
+                raise DistillError(f"{DIFFERS[name].format(before=before, now=now)}, or begin another run in another "
+                                   "--trainer.default_root_dir")  # fmt: skip
         self.epoch, self.position = state["epoch"], state["position"]

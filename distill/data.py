@@ -196,7 +196,7 @@ class InstructionData(pl.LightningDataModule):
             self._resume_at = None
         if self.trainer.global_rank == 0:  # type: ignore[union-attr]
             print(
-                f"train: {len(self.rows['train'])} rows, {len(self.plan)} batches an epoch on each device; "
+                f"train: {len(self.rows['train'])} rows, {self.plan.taken} batches an epoch on each device; "
                 f"{100 * self.plan.filled():.1f} % of a batch are tokens, the rest fills it up",
                 file=sys.stderr,
             )
@@ -213,6 +213,8 @@ class InstructionData(pl.LightningDataModule):
         side = self.rows[part].student
         return BatchPlan(
             side.lengths, side.supervised_counts, batch_size, seed=seed, width=self.width,
+            limit=1.0 if seed is None else trainer.limit_train_batches,
+            data="" if seed is None else side.fingerprint(),
             accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, world=trainer.world_size,
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ and the row, at the same position.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,13 @@ class Side:
         """Supervised tokens of each row."""
         total = np.concatenate([[0], np.cumsum(self.supervised, dtype=np.int64)])
         return np.diff(total[self.start])
+
+    def fingerprint(self) -> str:
+        """Of all rows in their order."""
+        found = hashlib.blake2b(digest_size=8)
+        for column in (self.ids, self.supervised, self.start):
+            found.update(np.ascontiguousarray(column).data)
+        return found.hexdigest()
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ LENGTHS = np.random.default_rng(0).integers(3, 40, 103)
 SUPERVISED = np.minimum(LENGTHS - 1, np.random.default_rng(1).integers(1, 30, 103))
 
 
-def plan(size: int = 8, seed: int | None = 0, **more: int) -> BatchPlan:
+def plan(size: int = 8, seed: int | None = 0, **more: Any) -> BatchPlan:
     return BatchPlan(LENGTHS, SUPERVISED, size, seed=seed, **more)
 
 
@@ -101,14 +102,19 @@ def test_goes_on_in_the_middle(stop: int) -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("world", [1, 2])
-def test_tokens_of_the_whole_step(accumulate: int, world: int) -> None:
-    """Each batch knows the supervised tokens of its optimizer step, over ranks and accumulated batches."""
-    ranks = [list(plan(accumulate=accumulate, world=world, rank=rank)) for rank in range(world)]
-    assert len({len(rank) for rank in ranks}) == 1
-    for start in range(0, len(ranks[0]), accumulate):
-        group = [batch for rank in ranks for batch in rank[start : start + accumulate]]
-        expected = sum(int(SUPERVISED[rows].sum()) for rows, _ in group)
-        assert {tokens for _, tokens in group} == {float(expected)}
+@pytest.mark.parametrize("limit", [1.0, 4, 0.7])
+def test_tokens_of_the_whole_step(accumulate: int, world: int, limit: float) -> None:
+    """Each batch knows the supervised tokens of its optimizer step, over ranks and accumulated batches, also of the
+    last step of an epoch that trainer.limit_train_batches cuts short."""
+    plans = [plan(accumulate=accumulate, world=world, rank=rank, limit=limit) for rank in range(world)]
+    most = len(plans[0])
+    for _ in range(2):
+        ranks = [list(each) for each in plans]
+        assert {len(rank) for rank in ranks} == {limit if isinstance(limit, int) else int(limit * most)}
+        for start in range(0, len(ranks[0]), accumulate):
+            group = [batch for rank in ranks for batch in rank[start : start + accumulate]]
+            expected = sum(int(SUPERVISED[rows].sum()) for rows, _ in group)
+            assert {tokens for _, tokens in group} == {float(expected)}
 
 
 def test_ranks_share_the_rows() -> None:

@@ -49,6 +49,7 @@ class Trainer:
             )],
         )  # fmt: skip
         self.accumulate_grad_batches, self.world_size, self.global_rank = 1, world, rank
+        self.limit_train_batches: int | float = 1.0
 
 
 def ready(data: InstructionData, student: ByteView, teacher: ByteView | None = None, stage: str = "fit") -> Any:
@@ -199,7 +200,7 @@ def test_what_a_stage_reads(views: dict[str, ByteView], tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"batch_size": 0}, "data.batch_size is 1 at least"),
-        ({"max_length": 1}, "data.max_length 2"),
+        ({"max_length": 1}, "data.max_length is 2 at least"),
         ({"question_share": 1.5}, "question_share is a share"),
     ],
 )
@@ -229,6 +230,40 @@ def test_the_loader_goes_on_where_the_run_stopped(views: dict[str, ByteView], tm
     resumed.load_state_dict(stopped.state_dict())
     loader = resumed.train_dataloader()
     assert [[batch.rows for batch in loader] for _ in range(2)] == [expected[0][4:], expected[1]]
+
+
+@pytest.mark.parametrize(
+    ("records", "trainer", "said"),
+    [
+        (some(12), {}, "with 20 usable rows of data.train, now there are 12: give it the same files, or begin another"),
+        (some(20)[::-1], {}, "data.train is not what it was when the run was stopped, in rows or their order"),
+        (some(19) + some(1, 40), {}, "data.train is not what it was when the run was stopped"),
+        (some(20), {"world_size": 2}, r"on 1 device\(s\), now there are 2: give --trainer.devices 1"),
+        (some(20), {"accumulate_grad_batches": 2}, "with trainer.accumulate_grad_batches 1, now it is 2"),
+    ],
+)
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_place_among_other_rows_is_refused(
+    records: list[Record], trainer: dict[str, int], said: str, planned: bool, views: dict[str, ByteView], tmp_path: Path
+) -> None:
+    """Whether the state comes before there is a plan or, as with FSDP, after."""
+    stopped = ready(InstructionData(file(tmp_path, "t.jsonl", some(20)), batch_size=3), views["byte"])
+    stopped.train_dataloader()
+    state = stopped.state_dict()
+    data = ready(InstructionData(file(tmp_path, "t.jsonl", records), batch_size=3), views["byte"])
+    for name, value in trainer.items():
+        setattr(data.trainer, name, value)
+    if planned:
+        data.train_dataloader()
+    else:
+        data.load_state_dict(state)
+    with pytest.raises(DistillError, match=said):
+        data.load_state_dict(state) if planned else data.train_dataloader()
+    again = ready(InstructionData(file(tmp_path, "u.jsonl", some(20)), batch_size=3), views["byte"])
+    again.load_state_dict(state)
+    again.train_dataloader()
+    again.load_state_dict({"epoch": 1, "position": 2})  # as checkpoints of old have it
+    assert (again.plan.epoch, again.plan.position) == (1, 2)
 
 
 def test_validation_sees_every_row_once(views: dict[str, ByteView], tmp_path: Path) -> None:
