@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,34 @@ def overlap_lines(found: dict[str, Any]) -> list[str]:
 def licence_notice(path: Path) -> str:
     """What must be said before somebody trains on a file: the non-commercial parts of its mix; "" when there are none.
 
-    Nothing is known of a file that no manifest names.
+    Of a file that no manifest names, its records may say from which sources of the registry they are.
     """
     try:
-        parts = [*(manifest_naming(path) or {})["licence"]["noncommercial"]]
+        manifest = manifest_naming(path)
+        parts = [*manifest["licence"]["noncommercial"]] if manifest else _closed_sources(path)
     except (KeyError, TypeError):
         return ""
     if not parts:
         return ""
     return f"{path.name}: non-commercial use only, and so is what is trained on it, because of {', '.join(parts)}"
+
+
+_SOURCE = re.compile(rb'"source"\s*:\s*"([\w.-]{1,100})"')
+
+
+def _closed_sources(path: Path) -> list[str]:
+    """The non-commercial sources of the registry that a file's records name."""
+    found, rest = set[bytes](), b""
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                found.update(_SOURCE.findall(rest + chunk))
+                rest = chunk[-200:]  # a name may lie across the seam
+    except OSError:
+        return []
+    names = {name.decode() for name in found}
+    known = load_registry() if names else {}
+    return sorted(name for name in names & known.keys() if known[name].licence.noncommercial)
 
 
 def licence_told(manifest: dict[str, Any]) -> Licence | None:

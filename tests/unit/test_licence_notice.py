@@ -14,6 +14,7 @@ from data_gen.provenance import licence_notice, manifest_naming
 from data_gen.records import DataError, Record, read_records, write_records
 from distill.cli import main
 from distill.training_data import manifest_of
+from tests.raw_files import write_raw
 
 PARTS = {"closed.jsonl": "cc-by-nc-4.0", "free.jsonl": "MIT"}
 
@@ -121,3 +122,17 @@ def test_a_sample_of_a_mix_and_a_mix_of_a_mix_are_no_freer_than_it() -> None:
     Path("out.manifest.json").write_text("[]")  # one that says nothing
     assert main(["sample", "out.jsonl", "--rows", "9", "--manifest", "-o", "again.sample.jsonl"]) == 0
     assert not licence_notice(Path("again.sample.jsonl"))
+
+
+def test_records_say_where_they_are_from_when_no_manifest_does() -> None:
+    write_raw(Path("data"), "alpaca-zh", rows=30)
+    assert main(["sample", "alpaca-zh", "--rows", "9", "--convert", "-o", "nc.jsonl"]) == 0
+    assert licence_notice(Path("nc.jsonl")).endswith("because of alpaca-zh")
+    long = [Record("问" * n, output="答" * 3000, source="moss" if n == 700 else "mine") for n in range(800)]
+    write_records("seam.jsonl", long)
+    assert licence_notice(Path("seam.jsonl")).endswith("because of moss")
+    write_records(
+        "free.jsonl", [Record("问", output='"source": "alpaca-zh"', source=name) for name in ("wiki", "新浪", "")]
+    )
+    assert licence_notice(Path("free.jsonl")) == ""
+    assert licence_notice(Path("none.jsonl")) == ""
