@@ -65,6 +65,8 @@ class Budget:
         self._money = self._tokens = 0.0
         """The sums of what is promised"""
         self._length = _Length()
+        self.asked = (0.0, 0)
+        """Money and tokens that the last request might take"""
 
     @property
     def limited(self) -> bool:
@@ -89,6 +91,7 @@ class Budget:
         guessed = estimated_tokens(request)
         read, written = self._read(guessed), self._written(request.max_tokens)
         cost = self.cost(read, written)
+        self.asked = (cost, read + written)
         if self.money is not None and self.spent_money + self._money + cost > self.money:
             return False
         if self.tokens is not None and self.spent_tokens + self._tokens + read + written > self.tokens:
@@ -143,6 +146,15 @@ class Budget:
         """The sentence when it does not suffice for another request."""
         option = "--budget" if self.money is not None else "--budget-tokens"
         return f"stopped at the budget: {self.note()}; the same command with more {option} goes on"
+
+    def too_small(self) -> str:
+        """The sentence when it does not even suffice for the first one."""
+        money, tokens = self.asked
+        if self.money is not None and self.price is not None and money > self.money:
+            least = f"--budget {self.money:g} does not suffice for one request, which may cost {told_money(money)}"
+            return f"{least} {self.price.currency}; give it more, or the answers fewer --max-tokens"
+        least = f"--budget-tokens {self.tokens} does not suffice for one request, which may take {tokens:,}"
+        return f"{least}; give it more, or the answers fewer --max-tokens"
 
 
 def told_money(amount: float) -> str:

@@ -97,6 +97,8 @@ class Run:
             report = self.report
             report.rejected = dict(self.filters.rejected.most_common())
             report.cost, report.stopped = self.budget.note(), self.budget.over() if self._broke else ""
+        if self._broke and not len(self.journal) and not report.failed:
+            self.harvest.barren = self.budget.too_small()
         if not self._stopped():
             report.complete = not report.failed and (self.harvest.full() or not self._missed)
             output.finish(report)

@@ -43,7 +43,7 @@ def price_of(model: str, file: str | Path | None = None) -> Price | None:
     own = Path(file) if file else OWN if OWN.is_file() else None
     for path in [own, SHIPPED] if own else [SHIPPED]:
         prices = read_prices(path)
-        for name in (model, DATED.sub("", model), model.rpartition("/")[2]):
+        for name in (model, DATED.sub("", model), model.rpartition("/")[2], DATED.sub("", model.rpartition("/")[2])):
             if name in prices:
                 return prices[name]
     return None
@@ -82,6 +82,6 @@ def _price(path: Path, name: str, values: Any, currency: str) -> Price:
     for kind, value in values.items():
         if kind not in KINDS:
             raise DataError(f"{path}: the price of {name} has no {kind!r}{nearest(str(kind), KINDS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
             raise DataError(f"{path}: {kind} of {name} must be a number from 0 on, not {value!r}")
     return Price(currency=currency, **values)

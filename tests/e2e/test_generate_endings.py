@@ -201,6 +201,25 @@ def test_a_budget_ends_at_a_server_that_does_not_count(capsys: pytest.CaptureFix
         assert server.answered.total() == answered, "what the journal holds was paid for"
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--budget-tokens", "5"], "--budget-tokens 5 does not suffice for one request, which may take 5"),
+        (["--budget", "0.000001"], "--budget 1e-06 does not suffice for one request, which may cost 0.00"),
+    ],
+)
+def test_a_budget_for_not_even_one_request_leaves_nothing(
+    options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("prices.yaml").write_text("models: {mock: {input: 1, output: 2}}", encoding="utf-8")
+    before = sorted(path.name for path in Path().iterdir())
+    with FaultServer() as server:
+        assert main([*arguments(server.url, *options)]) == 2
+        assert server.asked.total() == 0
+    assert says in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == before
+
+
 def test_tokens_of_a_budget_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
     Path("recipe.yaml").write_text("budget_tokens: 2.5\n")
     assert main(arguments("http://127.0.0.1:9/v1", "--config", "recipe.yaml")) == 2

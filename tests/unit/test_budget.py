@@ -41,6 +41,7 @@ def request(key: str = "r", text: str = "问题" * 50, most: int = 1000) -> Requ
 def test_prices_are_looked_up_by_name() -> None:
     shipped = read_prices(SHIPPED)
     assert price_of("gpt-4o-mini") == price_of("gpt-4o-mini-2024-07-18") == shipped["gpt-4o-mini"]
+    assert price_of("openai/gpt-4o-mini-2024-07-18") == shipped["gpt-4o-mini"]
     assert price_of("openai/gpt-4o") == shipped["gpt-4o"] != shipped["gpt-4o-mini"]
     assert price_of("gpt-4o-mini-but-mine") is None
     assert all(price.output >= price.input > 0 for price in shipped.values())
@@ -64,6 +65,7 @@ def test_what_an_answer_costs() -> None:
     [
         ("models: {m: {input: 1}}", "needs 'input' and 'output'"),
         ("models: {m: {input: 1, output: -1}}", "output of m must be a number from 0 on"),
+        ("models: {m: {input: .nan, output: 1}}", "input of m must be a number from 0 on"),
         ("models: {m: {input: 1, output: 1, cache: 1}}", "has no 'cache' (did you mean 'cached'?)"),
         ("m: 3", "must hold 'models:'"),
         ("models: [", "no valid YAML"),
