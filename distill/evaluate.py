@@ -32,6 +32,7 @@ from distill.errors import DistillError
 from distill.files import write_whole
 from distill.model_folders import model_folder, trained_template
 from distill.quiet import quiet_transformers
+from teachers.head import is_plain
 
 
 @dataclass
@@ -125,6 +126,7 @@ def bits_of(
     if not side.supervised.any():
         raise DistillError(f"no answer fits into {min(max_length, context)} tokens with this model's tokenizer")
     pad = view.tokenizer.pad_token_id or 0
+    plain = is_plain(model)
     nats = 0.0
     was_training = model.training
     model.eval()
@@ -133,10 +135,11 @@ def bits_of(
             tokens = gather_tokens(side, rows, pad).to(model.device)
             if not len(tokens.labels):
                 continue
-            hidden = model.base_model(**tokens.inputs, use_cache=False)[0]
-            picked = hidden.flatten(0, 1)[tokens.positions]  # (tokens, width)
+            # Logits of an answer's places only, where the model does nothing but multiply; those of all places are big.
+            run, head = (model.base_model, model.get_output_embeddings()) if plain else (model, lambda logits: logits)
+            picked = run(**tokens.inputs, use_cache=False)[0].flatten(0, 1)[tokens.positions]  # (tokens, width | vocab)
             for at in range(0, len(picked), 512):
-                logits = model.get_output_embeddings()(picked[at : at + 512]).float()  # (tokens, vocab)
+                logits = head(picked[at : at + 512]).float()  # (tokens, vocab)
                 nats += float(cross_entropy(logits, tokens.labels[at : at + 512], reduction="sum"))
     model.train(was_training)
     return nats / math.log(2), max(int(side.characters.sum()), 1), side.unknown, side.cut

@@ -109,13 +109,18 @@ class FeatureLoss(nn.Module):
         `at` (tokens, 2) tells the row of each token and its position there, for losses that look at the tokens of a row
         together; None: all tokens are of one row, in order.
         """
+        with torch.autocast(next(iter(student.values())).device.type, enabled=False):  # differences of near equals
+            return self._sum(student, teacher, at)
+
+    def _sum(self, student: Mapping[Any, Tensor], teacher: Mapping[Any, Tensor], at: Tensor | None) -> Tensor:
         total: Tensor | None = None
         grid: Grid | None = None
         for (loss, weight, s, t), projector in zip(self.parts, self.projectors, strict=True):
             ours = [student[name] for name in _needs(loss, s)]
             theirs = [teacher[name].float() for name in _needs(loss, t)]
             if loss in TOKEN_LOSSES:
-                value = TOKEN_LOSSES[loss](projector(ours[0]).float(), theirs[0])
+                wide = next((p.dtype for p in projector.parameters()), torch.float32)
+                value = TOKEN_LOSSES[loss](projector(ours[0].to(wide)).float(), theirs[0])
             else:
                 grid = grid or Grid(len(theirs[0]), at, theirs[0].device)
                 value = RELATIONS[loss]([side.float() for side in ours], theirs, grid)

@@ -188,5 +188,6 @@ class TwoVocabularies:
 
 
 def teacher_logits(signal: DenseSignal, rows: slice | Tensor) -> Tensor:
-    """Of a part of a signal's positions, (positions, vocab)."""
-    return functional.linear(signal.hidden[rows], signal.weight, signal.bias)
+    """Of a part of a signal's positions, (positions, vocab), in the precision of the teacher's weights."""
+    with torch.autocast(signal.hidden.device.type, enabled=False):
+        return functional.linear(signal.hidden[rows], signal.weight, signal.bias)

@@ -118,7 +118,7 @@ def adaptive_kl(rows: Rows, mu: float = 0.5) -> tuple[Tensor, Tensor]:
 def logit_mse(rows: Rows) -> tuple[Tensor, Tensor]:
     """In the logits themselves: -2 / n (d - mean d), d = log p - log q over the n entries that neither rules out."""
     gap = torch.sub(rows.t, rows.s)
-    unseen = ~gap.isfinite()
+    unseen = (rows.t == -math.inf) | (rows.s == -math.inf)  # what is no number at all stays to be seen
     count = (gap.shape[-1] - unseen.sum(-1, keepdim=True)).clamp_min(1).to(gap.dtype)
     gap.masked_fill_(unseen, 0.0)
     gap.sub_(gap.sum(-1, keepdim=True) / count).masked_fill_(unseen, 0.0)
@@ -127,7 +127,7 @@ def logit_mse(rows: Rows) -> tuple[Tensor, Tensor]:
 
 def logit_cosine(rows: Rows) -> tuple[Tensor, Tensor]:
     """In the logits themselves: (c v - u) / |b|, u and v the two directions, b the student's logits, c = u v."""
-    seen = (rows.t > -math.inf) & (rows.s > -math.inf)
+    seen = (rows.t != -math.inf) & (rows.s != -math.inf)
     ours, length = direction(rows.s, seen)
     theirs, _ = direction(rows.t, seen)
     value = 0.5 * (ours - theirs).square().sum(-1)
@@ -189,7 +189,7 @@ def _log_ratio(first: Tensor, second: Tensor) -> Tensor:
     ratio = torch.sub(first, second)
     if ratio.device.type == "cpu" and bool(ratio.sum().isfinite()):  # far cheaper than the replacement
         return ratio
-    return ratio.nan_to_num_(nan=0.0, posinf=torch.inf, neginf=0.0)
+    return ratio.masked_fill_(first == -math.inf, 0.0)
 
 
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:

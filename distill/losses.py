@@ -102,7 +102,7 @@ def logit_mse(teacher: Tensor, student: Tensor) -> Tensor:
 
 def logit_cosine(teacher: Tensor, student: Tensor) -> Tensor:
     """1 - cosine of the angle between centred logits; written as half the squared distance of unit vectors."""
-    seen = (teacher > -math.inf) & (student > -math.inf)
+    seen = (teacher != -math.inf) & (student != -math.inf)
     return 0.5 * (direction(teacher, seen)[0] - direction(student, seen)[0]).square().sum(-1)
 
 
@@ -152,7 +152,7 @@ alm on spans (distill.spans), the others where tokens start together (distill.ba
 
 def _seen_difference(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
     """log p - log q, 0 where either is ruled out; and where neither is."""
-    seen = (teacher > -math.inf) & (student > -math.inf)
+    seen = (teacher != -math.inf) & (student != -math.inf)
     return teacher.masked_fill(~seen, 0.0) - student.masked_fill(~seen, 0.0), seen
 
 

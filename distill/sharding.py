@@ -106,9 +106,14 @@ def plain_name(name: str) -> str:
 
 
 def clip_gradients(model: Any, strategy: Any, largest: float) -> None:
-    """By the norm over all parameters on all ranks; the older FSDP alone can put its parts of gradients together."""
+    """By the norm over all parameters on all ranks; the older FSDP alone can put its parts of gradients together.
+
+    DistillError for a gradient that is no number: the step would leave no weight whole.
+    """
     of_parts = getattr(strategy.model, "clip_grad_norm_", None)
-    if of_parts is not None:
-        of_parts(largest)
-    else:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), largest)
+    norm = of_parts(largest) if of_parts else torch.nn.utils.clip_grad_norm_(model.parameters(), largest)
+    if not torch.isfinite(whole(norm, 0)):
+        raise DistillError(
+            "the gradient is no number, though the loss is one: lower model.learning_rate, or train in full precision "
+            "(trainer.precision: 32-true)"
+        )

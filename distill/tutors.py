@@ -74,7 +74,8 @@ class Tutor:
         side = lesson.teacher
         places = lesson.places.teacher if lesson.places is not None else None
         packed = {} if side.position_ids is None else {"position_ids": side.position_ids}
-        signal = self.teacher.signal(side.ids, side.mask, side.positions, layers, places, **packed)
+        with torch.autocast(side.ids.device.type, enabled=False):  # a teacher runs in the precision it was loaded in
+            signal = self.teacher.signal(side.ids, side.mask, side.positions, layers, places, **packed)
         if not torch.isfinite(signal.hidden).all():
             raise DistillError("the teacher's hidden states are not finite: load it in full precision (dtype: fp32)")
         return signal

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from teachers import generation
 from teachers.base import Completion, DenseSignal, Request, TeacherError, vocabulary_id
+from teachers.head import is_plain
 from teachers.hidden import CatchLayers, layer_number
 from teachers.loading import check_ids, check_source, first_line, read_tokenizer
 from teachers.text import TokenText
@@ -50,6 +51,7 @@ class PandaTeacher:
         self._tokenizer: Any = None
         self._text: TokenText | None = None
         self._vocab_id, self._size = "", 0
+        self._plain: bool | None = None
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, name: str = "model", batch_size: int = 16) -> PandaTeacher:
@@ -58,7 +60,7 @@ class PandaTeacher:
         teacher.name, teacher.path, teacher.batch_size = name, "", batch_size
         teacher.device, teacher.dtype = str(model.device), "auto"
         teacher._model, teacher._tokenizer = model, tokenizer
-        teacher._text, teacher._vocab_id, teacher._size = None, "", 0
+        teacher._text, teacher._vocab_id, teacher._size, teacher._plain = None, "", 0, None
         return teacher
 
     def __getstate__(self) -> dict[str, Any]:
@@ -292,9 +294,10 @@ class PandaTeacher:
         wrong = [k for k in layers if not 0 <= layer_number(k) <= depth]
         if wrong:
             raise TeacherError(f"{self.name} has no layer {wrong[0]}; it has 0 (embeddings) to {depth}")
-        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-            if getattr(config, name, None) not in (None, 1, 1.0):
-                raise TeacherError(
-                    f"{self.name} bends its logits ({name} in config.json), which signals cannot tell; take another "
-                    "teacher, or distil from its answers"
-                )
+        if self._plain is None:
+            self._plain = is_plain(self.model)
+        if not self._plain:
+            raise TeacherError(
+                f"{self.name} scales or caps its logits, as a {type(self.model).__name__} does, which signals cannot "
+                "tell; take another teacher, or distil from its answers"
+            )

@@ -61,6 +61,19 @@ def test_against_autograd(name: str, options: dict[str, float], dtype: torch.dty
     torch.testing.assert_close(slope.double(), true_slope, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("name", ["ce", *ROW_GRADIENTS])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("ruled_out", [False, True])
+def test_what_is_no_number_is_seen(name: str, wrong: float, ruled_out: bool) -> None:
+    """A student whose logits are no numbers has no loss, rather than one of zero."""
+    teacher, student = pair(rows=3)
+    student[1, 5] = wrong
+    if ruled_out:
+        teacher[1, 5] = -math.inf
+    values, _ = mixed_gradient([LossTerm(name)], teacher, student, torch.tensor([1, 2, 3]))
+    assert values[0].isfinite().tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("name", ROW_GRADIENTS)
 @given(st.lists(st.sampled_from([0.0, 1.0, -2.0, 20.0, -20.0]), min_size=8, max_size=8))
 @settings(max_examples=25, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from distill.data import InstructionData
 from distill.errors import DistillError
 from distill.features import FeatureTerm
 from distill.losses import LossTerm
+from distill.sharding import clip_gradients
 from teachers.panda import PandaTeacher
 from tests import plain_loop
 from tests.plain_loop import CE, KL, QA, RECORDS, STUDENT, Ground, by_hand, cross_entropy, distiller, fit
@@ -38,12 +40,27 @@ def test_a_teacher_that_says_nothing_finite_is_one_sentence(name: str, part: str
         fit(model, InstructionData(ground.train, batch_size=6))
 
 
-def test_a_student_that_went_astray_is_one_sentence(ground: Ground) -> None:
-    model = distiller(ground, [CE])
+@pytest.mark.parametrize(
+    ("losses", "teacher"), [([CE], None), ([LossTerm("forward_kl")], "same"), ([LossTerm("forward_kl")], "other")]
+)
+def test_a_student_that_went_astray_is_one_sentence(
+    losses: list[LossTerm], teacher: str | None, ground: Ground
+) -> None:
+    model = distiller(ground, losses, getattr(ground, teacher) if teacher else None)
     student: Any = model.student
     student.transformer.ln_f.weight.data[0] = math.nan
     with pytest.raises(DistillError, match=r"the loss is no number at step 0: lower model\.learning_rate"):
         fit(model, InstructionData(ground.train, batch_size=6))
+
+
+def test_a_gradient_that_is_no_number_takes_no_step(ground: Ground) -> None:
+    """Clipping by a norm that is none would make every weight be none."""
+    model = distiller(ground, [CE])
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    next(model.parameters()).grad = torch.full_like(next(model.parameters()), math.inf)
+    with pytest.raises(DistillError, match=r"the gradient is no number.*lower model\.learning_rate"):
+        clip_gradients(model, SimpleNamespace(model=model), 1.0)
 
 
 @pytest.mark.parametrize("teacher", ["same", "other"])

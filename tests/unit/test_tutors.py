@@ -190,3 +190,22 @@ def test_every_teacher_is_tried_on_rows_of_its_own(ground: Path, tmp_path: Path)
     data = InstructionData(str(ground / "train.jsonl"), packing=True, max_length=128)
     with pytest.raises(DistillError, match=r"this teacher, a LlamaForCausalLM, does not keep rows"):
         trainer.fit(model, data)
+
+
+@pytest.mark.parametrize("name", ["same", "other"])
+def test_a_teacher_keeps_its_precision(ground: Path, name: str) -> None:
+    """What a student computes in bfloat16 is no concern of the teacher's, nor of differences between the two."""
+    model = distiller(ground, [name], "wordpiece", TERMS, features=[FeatureTerm("gram"), FeatureTerm("mse")])
+    batch = rows_of(model, ground)[[0, 1, 2], 1.0]
+    signals: Any = model.teacher_signals(batch)
+    layers = model.student_hidden(batch)[1]
+    features = model.feature_losses(layers, signals, batch)
+    targets = model.tutors[0].targets(TERMS[1], signals[0], batch.lessons[0]) if name == "other" else None
+    with torch.autocast("cpu", torch.bfloat16):
+        again: Any = model.teacher_signals(batch)
+        assert torch.equal(again[0].hidden, signals[0].hidden)
+        assert torch.equal(model.feature_losses(layers, again, batch), features)
+        if targets is not None:
+            assert torch.equal(model.tutors[0].targets(TERMS[1], again[0], batch.lessons[0]).mass, targets.mass)
+        in_half = {k: states.bfloat16() for k, states in layers.items()}  # as a student's come out of autocast
+        torch.testing.assert_close(model.feature_losses(in_half, again, batch), features, rtol=0.02, atol=0)
