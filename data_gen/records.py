@@ -54,19 +54,27 @@ class Record:
             if not isinstance(row.get(name), str):
                 got = "missing" if name not in row else f"a {type(row[name]).__name__}"
                 raise DataError(f"field {name!r} is {got}; a record needs it as text")
+        for name, kind, what in (("input", str, "text"), ("system", str, "text"), ("source", str, "text"),
+                                 ("id", str | int, "text"), ("meta", dict, "an object")):  # fmt: skip
+            if row.get(name) and not isinstance(row[name], kind):
+                raise DataError(f"field {name!r} is a {type(row[name]).__name__}; where it is given it must be {what}")
         history = row.get("history") or []
-        if not all(isinstance(turn, list | tuple) and len(turn) == 2 for turn in history):
+        if not isinstance(history, list | tuple) or not all(map(_is_turn, history)):
             raise DataError("field 'history' must be a list of [question, answer] pairs")
         return cls(
             instruction=row["instruction"],
             input=row.get("input") or "",
             output=row["output"],
             system=row.get("system") or "",
-            history=[[str(q), str(a)] for q, a in history],
-            id=row.get("id") or "",
+            history=[list(turn) for turn in history],
+            id=str(row["id"]) if row.get("id") is not None else "",
             source=row.get("source") or "",
             meta=dict(row.get("meta") or {}),
         )
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(said, str) for said in turn)
 
 
 def content_id(record: Record) -> str:

@@ -99,6 +99,11 @@ def test_rows_put_in_between_leave_the_requests_of_the_others_as_they_are(make: 
     [
         ([{"instruction": "好"}, {"question": "?"}], "line 2: field 'instruction' is missing"),
         ([{"instruction": " "}], "line 1: the instruction is empty"),
+        ([{"instruction": "好", "input": 3}], "line 1: field 'input' is a int; where it is given it must be text"),
+        ([{"instruction": "好", "system": ["x"]}], "line 1: field 'system' is a list"),
+        ([{"instruction": "好", "meta": "x"}], "line 1: field 'meta' is a str; where it is given it must be an object"),
+        ([{"instruction": "好", "history": [["a", None]]}], "line 1: field 'history' must be a list of"),
+        ([{"instruction": "好", "history": 5}], "line 1: field 'history' must be a list of"),
         ([["a", "list"]], "expected a JSON object"),
         ([], "holds no instructions"),
     ],
