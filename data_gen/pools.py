@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_gen.converters import Converter
 from data_gen.line_index import open_index
 from data_gen.provenance import changed, stamp
 from data_gen.ranks import Order
 from data_gen.records import DataError
-from data_gen.registry import GENERATED_ROWS, RawRow, raw_rows
+from data_gen.registry import GENERATED_ROWS, NoForm, raw_rows
 from data_gen.rows import Tally
 from data_gen.shards import Looked, Seen, Task, count_rows, look, shards_of
 from data_gen.source_yaml import Source
@@ -65,13 +66,16 @@ class Pool:
         """Whether any row can be read without the others."""
         return all(shard.indexed for shard in self.shards)
 
-    def first(self) -> RawRow | None:
-        """The first row; None when none can be read."""
-        for shard in self.shards:
-            row = next(raw_rows(shard.source, tally=Tally(shard.on_error), seed=shard.seed), None)
-            if row is not None:
-                return row
-        return None
+    def forms(self) -> set[Converter | None]:
+        """What makes records of its rows: by the first row of each file; None where no row can be read.
+
+        Where one file is of no known form, no records can be made of it, and what the others are does not matter.
+        """
+        firsts = (
+            next(raw_rows(shard.source, tally=Tally(shard.on_error), seed=shard.seed), None) for shard in self.shards
+        )
+        found = [first.convert for first in firsts if first is not None]
+        return next(({form} for form in found if isinstance(form, NoForm)), {*found} or {None})
 
     def number(self) -> int:
         """Count the rows, once."""

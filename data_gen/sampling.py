@@ -87,7 +87,7 @@ def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summa
     """Draw rows of sources, files, folders or patterns into a JSONL file; `rows=None` takes all.
 
     Rows come out as they are, JSON lines byte for byte, rows of arrays and tables as one JSON object a line; as Records
-    where `convert` asks for these or columns are mapped, and where several inputs are of unlike forms. `weights` shares
+    where `convert` asks for these or columns are mapped, and where files are of unlike forms. `weights` shares
     out `rows` over the inputs, `by` draws from every value of a field in proportion (or, with `shares="even"`, the same
     of each). `budget` goes on until the next row would exceed that many characters (or what `measure` counts).
     `heldout` puts about that share of the rows drawn into `heldout_out`; rows that ask the same land on the same side,
@@ -157,8 +157,7 @@ def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Pr
         ]
     budgets = [None] * len(sources) if o.budget is None else [*even(o.budget, len(sources))]
     pools = [_pool(*each, o, bar) for each in zip(sources, parts, budgets, strict=True)]
-    firsts = [pool.first() for pool in pools]
-    forms = {first.convert if first else None for first in firsts}
+    forms = {form for pool in pools for form in pool.forms()}
     as_records = any(_asks_for_records(source, o) for source in sources) or len(forms) > 1
     each = zip(pools, parts, budgets, strict=True)
     drawn = [_Drawn(pool, _draw(pool, part, budget, o, as_records)) for pool, part, budget in each]

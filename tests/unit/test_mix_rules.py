@@ -17,7 +17,7 @@ from tests.mixing import recipe, records
 in_empty_folder = mixing.in_empty_folder
 HERE = Path(data_gen.__file__).parent
 BESIDE = {
-    *("errors", "outputs", "provenance"),  # say and write, and choose nothing
+    *("errors", "outputs", "provenance", "tables"),  # say and write, and choose nothing
     *("inputs", "mix_recipe", "source_yaml"),  # what they read of recipe and registry is in the keys itself
     *("known", "novelty", "places"),  # compare what is generated, which no filter of a mix does
 }

@@ -18,6 +18,7 @@ from data_gen.records import DataError, read_records
 from data_gen.registry import open_source
 from data_gen.sampling import sample_rows
 from tests import samples
+from tests.raw_files import write_raw
 from tests.samples import write
 
 in_empty_folder = samples.in_empty_folder
@@ -113,3 +114,25 @@ def test_what_tables_hold_and_json_does_not() -> None:
     with pytest.raises(DataError, match=r"bytes.parquet, row 1: a column of bytes, .* --columns output=answer"):
         sample_rows([parquet("bytes.parquet", [{"picture": b"\xff\xd8"}])], "bytes.jsonl")
     assert not Path("bytes.jsonl").exists()
+
+
+def test_files_of_unlike_forms_give_records() -> None:
+    """Rows of all of COIG's forms in one file would be read by no converter."""
+    write_raw(Path("data"), "coig", rows=20)
+    summary = sample_rows(["coig"], "out.jsonl", rows=50)
+    assert summary.as_records
+    assert len(list(read_records("out.jsonl"))) == 50
+    (kept,) = Path("data/coig").glob("exam*")
+    Path("corpus").mkdir()
+    for name in "ab":
+        Path("corpus", f"{name}.jsonl").write_bytes(kept.read_bytes())
+    assert not sample_rows(["./corpus/"], "alike.jsonl", rows=30).as_records
+
+
+def test_files_of_unknown_and_unlike_columns_are_copied() -> None:
+    Path("corpus").mkdir()
+    array("corpus/a.json", UNKNOWN)
+    array("corpus/b.json", [{"列": n} for n in range(40)])
+    write("corpus/c.jsonl", ROWS)
+    assert not sample_rows(["./corpus/"], "out.jsonl", rows=60).as_records
+    assert {len(row) for row in lines()} == {1, 2, 5}
