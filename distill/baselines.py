@@ -33,7 +33,7 @@ class SharedStarts:
     signal: DenseSignal
     pairs: Tensor
     """(pairs, 2): student and teacher position, the student's ascending"""
-    heat: float
+    temperature: float
     """Divides the teacher's logits"""
     confidence: bool
 
@@ -44,7 +44,7 @@ class SharedStarts:
         at = at - rows.start
         values = logits.new_zeros(len(logits))
         ours = torch.log_softmax(logits[at], -1)
-        theirs = torch.log_softmax(teacher_logits(self.signal, source).to(logits) / self.heat, -1)
+        theirs = torch.log_softmax(teacher_logits(self.signal, source).to(logits) / self.temperature, -1)
         found, slope = self.loss(theirs, ours)
         if self.confidence:
             sure = confidence(theirs)
@@ -61,8 +61,8 @@ def shared_starts(term: LossTerm, aligner: Aligner, signal: DenseSignal, lesson:
         loss = GRADIENTS["uld"]
     else:
         loss = BoundaryKL(equal_entries(aligner.sets.teacher, aligner.sets.student).to(signal.hidden.device))
-    heat = number(term.teacher_temperature)
-    return SharedStarts(loss, signal, lesson.plan.shared, heat, term.confidence)
+    temperature = number(term.teacher_temperature)
+    return SharedStarts(loss, signal, lesson.plan.shared, temperature, term.confidence)
 
 
 class BoundaryKL:

@@ -45,7 +45,9 @@ def fused_losses(
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum, with a gradient, and each term's sum over positions, (terms,), without its weight or gradient.
 
-    `hidden` (positions, width); `head` is the output embedding, a Linear or one that wears LoRA.
+    `hidden` (positions, width); `head` is the output embedding, a Linear or one that wears LoRA; `objective` as above,
+    asked about every slice of positions once; `weights` of its terms. `at_once` logits exist at a time, by default as
+    many as are fastest on the device.
     """
     weight, bias = head_parameters(head)
     if at_once is None:

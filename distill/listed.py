@@ -77,13 +77,13 @@ class OneVocabularyListed:
 
     def _work(self, teacher: ListedTeacher, labels: Tensor, logits: Tensor, values: Tensor) -> Tensor:
         linear = [n for n, t in enumerate(self.terms) if t.name == "ce" or (teacher.draws and t.name == "forward_kl")]
-        by_heat: dict[float, list[int]] = {}
+        by_temperature: dict[float, list[int]] = {}
         for n in linear:
-            heat = 1.0 if self.terms[n].name == "ce" else number(self.terms[n].temperature)
-            by_heat.setdefault(heat, []).append(n)
-        total = torch.zeros_like(logits) if not by_heat else None
-        for heat, these in by_heat.items():
-            slope = _linear([self.terms[n] for n in these], teacher, labels, logits, heat, values, these)
+            temperature = 1.0 if self.terms[n].name == "ce" else number(self.terms[n].temperature)
+            by_temperature.setdefault(temperature, []).append(n)
+        total = torch.zeros_like(logits) if not by_temperature else None
+        for temperature, these in by_temperature.items():
+            slope = _linear([self.terms[n] for n in these], teacher, labels, logits, temperature, values, these)
             total = slope if total is None else total.add_(slope)
         assert total is not None
         for n, term in enumerate(self.terms):
@@ -98,19 +98,19 @@ def _linear(
     teacher: ListedTeacher,
     labels: Tensor,
     logits: Tensor,
-    heat: float,
+    temperature: float,
     values: Tensor,
     into: Sequence[int],
 ) -> Tensor:
     """The weighted slope of cross-entropy and of forward KL to draws, which share a softmax; fills `values`."""
-    z = logits if heat == 1 else logits / heat
+    z = logits if temperature == 1 else logits / temperature
     whole = z.logsumexp(-1)  # (positions)
     drawn = teacher.tail.new_zeros(len(z)).index_add_(0, teacher.row, teacher.mass)
     flat = teacher.row * z.shape[-1] + teacher.ids
     weight = torch.zeros_like(whole)
     pulls: list[tuple[Tensor, Tensor]] = []
     for n, term in zip(into, terms, strict=True):
-        by = number(term.weight) * heat  # the square of the temperature, and its inverse from the chain rule
+        by = number(term.weight) * temperature  # the square of the temperature, and its inverse from the chain rule
         if term.name == "ce":
             at = torch.arange(len(z), device=z.device) * z.shape[-1] + labels
             values[n] = whole - z.reshape(-1)[at]
@@ -119,7 +119,7 @@ def _linear(
         else:
             log_q = z.reshape(-1)[flat] - whole[teacher.row]
             gap = torch.xlogy(teacher.mass, teacher.mass) - teacher.mass * log_q
-            values[n] = torch.zeros_like(whole).index_add_(0, teacher.row, gap) * heat**2
+            values[n] = torch.zeros_like(whole).index_add_(0, teacher.row, gap) * temperature**2
             weight += by * drawn
             pulls.append((flat, by * teacher.mass))
     slope = torch.sub(z, whole[:, None]).exp_().mul_(weight[:, None])
@@ -132,10 +132,10 @@ def _linear(
 def divergence_gradient(term: LossTerm, teacher: ListedTeacher, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Value a position and slope in the logits, without the weight, of any divergence over the known entries and the
     class of the rest; 0 where nothing is known."""
-    heat, vocabulary = number(term.temperature), logits.shape[-1]
+    temperature, vocabulary = number(term.temperature), logits.shape[-1]
     ids, mass = teacher.padded()
     there, known = ids >= 0, (ids >= 0).any(-1)
-    z = logits if heat == 1 else logits / heat
+    z = logits if temperature == 1 else logits / temperature
     at = torch.where(there, ids, vocabulary)  # fillers go into a column that is cut off
     rest = functional.pad(z, (0, 1), value=-math.inf).scatter_(-1, at, -math.inf)
     of_rest = rest.logsumexp(-1, keepdim=True)
@@ -146,10 +146,10 @@ def divergence_gradient(term: LossTerm, teacher: ListedTeacher, logits: Tensor) 
     log_p = torch.log_softmax(log_p.masked_fill(gone, -math.inf), -1)
     log_p = torch.where(known[:, None], log_p, student)
     value, slope = row_gradient(term.name)(Rows(log_p, student), **term.options)
-    scale = heat**2 * known
+    scale = temperature**2 * known
     if term.confidence:
         scale = scale * log_p[:, :-1].amax(-1).exp()
-    slope = slope * (scale / heat)[:, None]
+    slope = slope * (scale / temperature)[:, None]
     spread = torch.sub(rest, of_rest).exp_().nan_to_num_(nan=0.0)
     spread.mul_(slope[:, -1:])
     spread.scatter_(-1, at, slope[:, :-1])

@@ -127,13 +127,13 @@ def _value_relation(values: Tensor, heads: int, grid: Grid) -> Tensor:
 
 def _attention(student: Sequence[Tensor], teacher: Sequence[Tensor], grid: Grid) -> tuple[Tensor, Tensor]:
     """Log-probabilities of both sides, (rows, heads, longest, longest)."""
-    ours, theirs = (_looks(side[0], side[1], grid) for side in (student, teacher))
+    ours, theirs = (_attention_logs(side[0], side[1], grid) for side in (student, teacher))
     if ours.shape[1] != theirs.shape[1]:
         ours, theirs = (_mean_of_heads(side) for side in (ours, theirs))
     return ours, theirs
 
 
-def _looks(query: Tensor, key: Tensor, grid: Grid) -> Tensor:
+def _attention_logs(query: Tensor, key: Tensor, grid: Grid) -> Tensor:
     """Attention among the row's tokens alone. `query` (tokens, heads, d) holds the scale; heads may share keys."""
     key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
     queries, keys = (grid.lay(side).transpose(1, 2) for side in (query, key))  # (rows, heads, longest, d)

@@ -58,14 +58,14 @@ def span_loss(
     """
     tables = aligner.on(lesson.plan)
     weight, bias = head_parameters(head)
-    heat = number(term.teacher_temperature)
-    hushed = tables.silent.nonzero().squeeze(-1)
+    temperature = number(term.teacher_temperature)
+    silent = tables.silent.nonzero().squeeze(-1)
     ours = label_logs(
         lambda rows: _without(functional.linear(hidden[rows], weight, bias).float(), tables.student_silent),
         lesson.labels, len(weight),
     )  # fmt: skip
     theirs = label_logs(
-        lambda rows: _without(teacher_logits(signal, rows).float() / heat, hushed),
+        lambda rows: _without(teacher_logits(signal, rows).float() / temperature, silent),
         lesson.teacher.labels, len(signal.weight),
     )  # fmt: skip
     values, slopes = span_slopes(theirs, ours, lesson.plan, term.options.get("tau", 100.0))

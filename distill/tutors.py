@@ -101,11 +101,11 @@ class Tutor:
     def targets(self, term: LossTerm, signal: DenseSignal, lesson: Lesson) -> Targets:
         """What the teacher says, on sets of the student's entries."""
         assert self.aligner is not None
-        heat = number(term.teacher_temperature)
+        temperature = number(term.teacher_temperature)
 
         def logits(part: Tensor) -> Tensor:
             found = teacher_logits(signal, part)
-            return found if heat == 1 else found / heat
+            return found if temperature == 1 else found / temperature
 
         rows = self.aligner.read(logits, len(signal.hidden), lesson.plan, confidence=term.confidence)
         return self.aligner.targets(rows, lesson.plan, len(lesson.labels), confidence=term.confidence)
