@@ -48,7 +48,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from data_gen.records import Record, read_records, write_records
 from data_gen.templates import get_template
 from distill.answers import answer_records
-from distill.capture import Settings, capture
+from distill.capture import capture
+from distill.capture_data import Settings
 from distill.data import InstructionData
 from distill.features import FeatureTerm
 from distill.losses import LossTerm

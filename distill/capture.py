@@ -9,9 +9,8 @@ already are passed over, so a capture that was stopped goes on.
 
 from __future__ import annotations
 
-import sys
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,17 +23,15 @@ from torch import Tensor
 
 from data_gen.progress import Progress
 from data_gen.records import Record
-from data_gen.templates import get_template
 from distill.align import Aligner
 from distill.batches import gather_tokens
+from distill.capture_data import Data, Settings, encode
 from distill.draws import Kept, Rare, drawn, likeliest, moved_draws, moved_likeliest, uniforms
-from distill.encoding import Side, encode_side
 from distill.errors import DistillError
 from distill.fused import teacher_logits
 from distill.model_folders import teacher_template
-from distill.plans import RowPlan
 from distill.reading import Tables
-from distill.signal_keys import cut_alike, data_fingerprint, record_keys, row_check, tokenization, weights_fingerprint
+from distill.signal_keys import cut_alike, data_fingerprint, row_check, tokenization, weights_fingerprint
 from distill.targets import placed_masses
 from students.tokenizers import ByteView
 from teachers.base import DenseSignal, SignalTeacher, vocabulary_id
@@ -45,44 +42,6 @@ AT_ONCE_CPU = 2**22
 AT_ONCE_GPU = 2**27
 FLUSH_S = 60.0
 """A kill costs at most so much work"""
-
-
-@dataclass
-class Settings:
-    """What decides a store beside teacher, student and data."""
-
-    method: str = "sampled"
-    size: int = 50
-    temperature: float = 1.0
-    template: str = "qa"
-    teacher_template: str | None = None
-    """Default the one that the teacher's folder says it was trained with, else the student's"""
-    max_length: int = 512
-    seed: int = 0
-    batch_size: int = 16
-
-    def check(self) -> None:
-        """DistillError for what cannot be."""
-        if not 1 <= self.size <= 65_535:
-            raise DistillError(f"{self.size} entries a token cannot be: give 1 to 65535")
-        if not self.temperature > 0:
-            raise DistillError(f"the temperature is above 0, not {self.temperature}")
-        if self.max_length < 2 or self.batch_size < 1 or self.seed < 0:
-            raise DistillError("max-length is 2 at least, batch-size 1, seed 0")
-
-
-@dataclass
-class Data:
-    """Records as both sides read them."""
-
-    records: list[Record]
-    keys: np.ndarray
-    student: Side
-    teacher: Side
-    plans: list[RowPlan] = field(default_factory=list)
-    """Of every record, where the vocabularies differ"""
-    dropped: int = 0
-    """Records without an answer within the maximum length"""
 
 
 @dataclass
@@ -118,9 +77,8 @@ def capture(
         settings, teacher_template=teacher_template(teacher, settings.teacher_template, settings.template)
     )
     moved = student is not None and not cut_alike(teacher.tokenizer, student)
-    tokenizer = student if moved else teacher.tokenizer
     theirs = ByteView(teacher.tokenizer)
-    ours = ByteView(tokenizer) if moved else theirs
+    ours = ByteView(student) if moved else theirs
     aligner = Aligner(theirs, ours) if moved else None
     data = encode(records, ours, theirs, settings, teacher.context, aligner)
     manifest = Manifest(
@@ -130,9 +88,10 @@ def capture(
         teacher=str(getattr(teacher, "name", type(teacher).__name__)),
         teacher_weights=weights_fingerprint(getattr(teacher, "path", "")),
         teacher_vocabulary=teacher.vocab_id,
-        vocabulary=vocabulary_id(tokenizer),
+        vocabulary=vocabulary_id(ours.tokenizer),
         vocabulary_size=len(ours.entries),
-        tokenization=tokenization(tokenizer),
+        # A student's that cuts alike is known by its own settings; whether it does, each row's checksum tells.
+        tokenization=tokenization(teacher.tokenizer if student is None else student),
         moved=moved,
         template=settings.template,
         teacher_template=settings.teacher_template or settings.template,
@@ -155,34 +114,7 @@ def open_writer(folder: str | Path, manifest: Manifest, aligner: Aligner | None)
         yield writer
 
 
-def encode(
-    records: Sequence[Record],
-    ours: ByteView,
-    theirs: ByteView,
-    settings: Settings,
-    context: int | None,
-    aligner: Aligner | None,
-) -> Data:
-    """Both sides of the records, each of them once; those without an answer are left out, as training leaves them."""
-    template = get_template(settings.template)
-    keys = record_keys(records)
-    some = sorted(np.unique(keys, return_index=True)[1].tolist())
-    records = [records[r] for r in some]
-    counts = encode_side(ours, template, records, settings.max_length).supervised_counts
-    kept = [record for record, count in zip(records, counts, strict=True) if count > 1]
-    if not kept:
-        raise DistillError(f"no record has an answer within {settings.max_length} tokens")
-    student = encode_side(ours, template, kept, settings.max_length)
-    longest = min(4 * settings.max_length, context or sys.maxsize)
-    teacher = encode_side(theirs, get_template(settings.teacher_template or settings.template), kept, longest)
-    data = Data(kept, record_keys(kept), student, teacher, dropped=len(records) - len(kept))
-    if aligner is not None:
-        answers = [[text for text, said in template.render(record) if said] for record in kept]
-        data.plans = [aligner.plan(answers[r], teacher, student, r) for r in range(len(kept))]
-    return data
-
-
-class Run:
+class Run(ABC):
     """Asks for the records that a store lacks; `kept` says what about some of them is kept."""
 
     def __init__(self, data: Data, settings: Settings) -> None:

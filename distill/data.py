@@ -8,6 +8,7 @@ batches in an order that depends on the seed alone.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from data_gen.records import Record, read_records
 from data_gen.templates import Template, get_template
 from distill.batches import Batch, BatchPlan, shared_places
 from distill.encoded import EncodedRows, TaughtRows
-from distill.encoding import Side, encode_side
+from distill.encoding import Side, encode_answered, encode_side
 from distill.errors import DistillError
 from distill.model_folders import teacher_template
 from distill.tutors import Tutor, shares
@@ -115,15 +116,17 @@ class InstructionData(pl.LightningDataModule):
         records = self._found.pop(part)
         model: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         share = self.question_share if part == "train" else 0.0
-        student = _encoded("student", model.student_view, self.template, records, self.max_length, share)
-        keep = [r for r, n in enumerate(student.supervised_counts) if n > 1]
-        if gone := {*range(len(records))} - {*keep}:
-            empty = sum(not records[r].output for r in gone)
-            self._skip(empty, f"{part}: {empty} rows have no answer, left out")
-            long = len(gone) - empty
-            self._skip(long, f"{part}: {long} rows have no answer within {self.max_length} tokens, left out")
-            records = [records[r] for r in keep]
-            student = _encoded("student", model.student_view, self.template, records, self.max_length, share)
+
+        def encode(some: Sequence[Record]) -> Side:
+            return _encoded("student", model.student_view, self.template, some, self.max_length, share)
+
+        student, kept = encode_answered(encode, records)
+        gone = {*range(len(records))} - {*kept}
+        empty = sum(not records[r].output for r in gone)
+        self._skip(empty, f"{part}: {empty} rows have no answer, left out")
+        long = len(gone) - empty
+        self._skip(long, f"{part}: {long} rows have no answer within {self.max_length} tokens, left out")
+        records = [records[r] for r in kept]
         if not records:
             raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
         unknown = model.student_view.tokenizer.unk_token
@@ -213,9 +216,9 @@ class InstructionData(pl.LightningDataModule):
         side = self.rows[part].student
         return BatchPlan(
             side.lengths, side.supervised_counts, batch_size, seed=seed, width=self.width,
+            accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, world=trainer.world_size,
             limit=1.0 if seed is None else trainer.limit_train_batches,
             data="" if seed is None else side.fingerprint(),
-            accumulate=trainer.accumulate_grad_batches, rank=trainer.global_rank, world=trainer.world_size,
         )  # fmt: skip
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -258,7 +261,12 @@ def _listed(files: str | list[str] | None) -> list[str]:
 
 
 def _encoded(
-    who: str, view: ByteView, template: Template, records: list[Record], max_length: int, question_share: float = 0.0
+    who: str,
+    view: ByteView,
+    template: Template,
+    records: Sequence[Record],
+    max_length: int,
+    question_share: float = 0.0,
 ) -> Side:
     with Progress(f"{who}'s tokens", total=len(records), late=True) as bar:
         return encode_side(view, template, records, max_length, question_share=question_share, advance=bar.advance)

@@ -132,6 +132,16 @@ def encode_side(
     )
 
 
+def encode_answered(encode: Callable[[Sequence[Record]], Side], records: Sequence[Record]) -> tuple[Side, list[int]]:
+    """The records of which an answer, or a part of one, is left within the maximum length, and which they are.
+
+    `encode` is asked again only where there are others: a share of questions is spread over those that stay.
+    """
+    side = encode(records)
+    kept = np.flatnonzero(side.supervised_counts > 1).tolist()
+    return side if len(kept) == len(records) else encode([records[r] for r in kept]), kept
+
+
 def _append(row: _Row, view: ByteView, text: str, ids: list[int], supervised: bool, asked_too: bool) -> None:
     first = not row.ids
     if not supervised:

@@ -25,7 +25,8 @@ from data_gen.logprobs import Position, ToldAnswer, read_logprobs
 from data_gen.records import Record
 from data_gen.templates import get_template
 from distill.align import Aligner
-from distill.capture import Captured, Data, Run, Settings, open_writer
+from distill.capture import Captured, Run, open_writer
+from distill.capture_data import Data, Settings
 from distill.draws import Kept, moved_likeliest
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError

@@ -11,7 +11,8 @@ import torch
 
 from data_gen.records import Record, write_records
 from distill.batches import Batch
-from distill.capture import Settings, capture
+from distill.capture import capture
+from distill.capture_data import Settings
 from distill.data import InstructionData
 from distill.losses import LossTerm
 from distill.module import Distiller

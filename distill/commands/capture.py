@@ -64,7 +64,8 @@ def _capture(args: Any) -> int:
     from itertools import islice
 
     from data_gen.records import read_records
-    from distill.capture import Settings, capture
+    from distill.capture import capture
+    from distill.capture_data import Settings
     from distill.quiet import quiet_transformers
     from students.tokenizers import load_tokenizer
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from data_gen.records import Record, write_records
-from distill.capture import Settings, capture
+from distill.capture import capture
+from distill.capture_data import Settings
 from distill.cli import main
 from distill.data import InstructionData
 from distill.losses import LossTerm

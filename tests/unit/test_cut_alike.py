@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from data_gen.records import Record, write_records
+from distill.capture import capture
+from distill.capture_data import Settings
 from distill.data import InstructionData
 from distill.errors import DistillError
 from distill.losses import LossTerm
 from distill.module import Distiller
 from distill.signal_keys import cut_alike
+from distill.stored import StoredSignals
 from students.tokenizers import load_tokenizer
 from teachers.panda import PandaTeacher
 from tests import tiny
@@ -68,3 +71,19 @@ def test_the_same_entries_cut_in_another_way_are_aligned(
     model = Distiller(tiny.GPT2, str(lower), teacher=teacher, losses=[LossTerm("forward_kl")])
     with pytest.raises(DistillError, match=r"must see the whole answer|some answers of data.train they do not"):
         fit(model, InstructionData(str(tmp_path / "train.jsonl"), batch_size=2))
+
+
+def test_signals_for_a_student_that_cuts_alike_are_its_own(tmp_path: Path) -> None:
+    """Same entries, other settings that change nothing: beside the teacher as from its signals on disk."""
+    folder = tiny.wordpiece(tmp_path / "lower")
+    alike = changed(folder, "accents", strip_accents=True)
+    teacher = PandaTeacher(str(tiny.tiny_gpt2(tmp_path / "teacher", folder)))
+    records = [Record("问", output="小猫在家里看书。"), Record("问问", output="Q 小猫")]
+    write_records(tmp_path / "train.jsonl", records)
+    capture(records, teacher, tmp_path / "signals", Settings(method="topk", size=8), load_tokenizer(alike))
+    signals = StoredSignals(str(tmp_path / "signals"))
+    model = Distiller(tiny.GPT2, str(alike), signals=signals, losses=[LossTerm("jsd")])
+    caught, _ = fit(model, InstructionData(str(tmp_path / "train.jsonl"), batch_size=2))
+    assert any(gradient.abs().max() > 0 for gradient in caught.gradients[0].values())
+    with pytest.raises(DistillError, match=r"other way of cutting .* --student set to this student's tokenizer"):
+        Distiller(tiny.GPT2, str(folder), signals=StoredSignals(signals.path), losses=[LossTerm("jsd")])

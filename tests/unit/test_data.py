@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -181,6 +182,17 @@ def test_rows_without_an_answer_within_reach_are_left_out(
     none = file(tmp_path, "none.jsonl", records[:1])
     with pytest.raises(DistillError, match=r"data\.train: no usable row in .*none\.jsonl"):
         ready(InstructionData(none, max_length=30), views["wordpiece"])
+
+
+@pytest.mark.parametrize(("empty", "times"), [(False, 1), (True, 2)])
+def test_rows_are_encoded_again_only_where_some_are_left_out(
+    empty: bool, times: int, views: dict[str, ByteView], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock(side_effect=encode_side)
+    monkeypatch.setattr("distill.data.encode_side", asked)
+    records = [*some(3), Record("无", output="" if empty else "有")]
+    data = ready(InstructionData(file(tmp_path, "t.jsonl", records)), views["byte"])
+    assert (asked.call_count, len(data.rows["train"])) == (times, 4 - empty)
 
 
 def test_what_a_stage_reads(views: dict[str, ByteView], tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ SIZES = np.random.default_rng(0).integers(3, 40, 300)
 COUNTS = np.minimum(SIZES - 1, np.random.default_rng(1).integers(1, 30, 300))
 
 
-def plan(lines: int = 4, seed: int | None = 0, **more: int) -> BatchPlan:
+def plan(lines: int = 4, seed: int | None = 0, **more: Any) -> BatchPlan:
     return BatchPlan(SIZES, COUNTS, lines, seed=seed, width=64, **more)
 
 
