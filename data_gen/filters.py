@@ -121,8 +121,8 @@ def task_digest(record: Record) -> bytes:
 
 
 def read_by(name: str, record: Record) -> list[Record]:
-    """What a filter reads: of a conversation that the teacher wrote (`meta.turns`) all of it, not the last turn."""
-    if name not in IN_TURNS or not record.meta.get("turns") or not record.history:
+    """What a filter reads of a conversation that the teacher wrote (`meta.turns`): all of it, not the last turn."""
+    if name not in IN_TURNS:
         return [record]
     turns = [Record(asked, output=said) for asked, said in (*record.history, (record.instruction, record.output))]
     whole = Record("\n".join(turn.instruction for turn in turns), output="\n".join(turn.output for turn in turns))
@@ -223,9 +223,13 @@ class Filters:
         return reason
 
     def _first_objection(self, record: Record, name: str) -> str:
+        written = bool(record.history and record.meta.get("turns"))
         for check, options in self._chains[name]:
-            verdicts = (check(each, **options) for each in read_by(check.__name__, record))
-            keep, reason = next((verdict for verdict in verdicts if not verdict[0]), KEEP)
+            if written:
+                verdicts = (check(each, **options) for each in read_by(check.__name__, record))
+                keep, reason = next((verdict for verdict in verdicts if not verdict[0]), KEEP)
+            else:
+                keep, reason = check(record, **options)
             if not keep:
                 if check is duplicate:  # of the same characters, so there is no need to keep the other's
                     kept = self._seen[task_digest(record)]
