@@ -27,6 +27,7 @@ from distill.encoded import EncodedRows, TaughtRows
 from distill.encoding import Side, encode_answered, encode_side
 from distill.errors import DistillError
 from distill.model_folders import teacher_template
+from distill.ranges import check_ranges
 from distill.tutors import Tutor, shares
 from students.tokenizers import ByteView
 
@@ -74,11 +75,9 @@ class InstructionData(pl.LightningDataModule):
         self.files = {"train": _listed(train), "val": _listed(val)}
         self.template = get_template(template)
         self.teacher_template = teacher_template and get_template(teacher_template).name
-        if batch_size < 1 or max_length < 2:
-            raise DistillError(f"data.batch_size is 1 at least, data.max_length 2: got {batch_size} and {max_length}")
+        check_ranges("data", batch_size=batch_size, val_batch_size=val_batch_size, max_length=max_length,
+                     question_share=question_share, seed=seed, limit=limit)  # fmt: skip
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or 2 * batch_size
-        if not 0 <= question_share <= 1:
-            raise DistillError(f"data.question_share is a share between 0 and 1, got {question_share}")
         self.max_length, self.question_share, self.seed, self.limit = max_length, question_share, seed, limit
         self.width = max_length if packing else None
         self._tried = not packing

@@ -10,11 +10,11 @@ the last checkpoint, or says that the run is complete.
 from __future__ import annotations
 
 import argparse
+import pickle
 import re
 import sys
 import warnings
 import zipfile
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,6 @@ def main(argv: list[str]) -> int:
     if "-h" not in argv and "--help" not in argv:
         _quiet()
         check_recipes(argv)
-        for option, value in pairwise(argv):
-            if option == "--ckpt_path" and value.endswith(".ckpt"):
-                if not Path(value).is_file():
-                    raise DistillError(f"no checkpoint {value}{_others(Path(value))}")
-                check_whole(Path(value))
     from distill.lightning_cli import DistillCLI
 
     try:
@@ -117,16 +112,30 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
     return last
 
 
-def _others(path: Path) -> str:
-    return nearest(path.name, [p.name for p in path.parent.glob("*.ckpt")])
+def check_checkpoint(path: Path) -> None:
+    """DistillError unless a checkpoint can be read; one in parts is a folder."""
+    if not path.exists():
+        raise DistillError(f"no checkpoint {path}{nearest(path.name, [p.name for p in path.parent.glob('*.ckpt')])}")
+    if path.is_file():
+        check_whole(path)
 
 
 def check_whole(path: Path) -> None:
-    """DistillError for a checkpoint whose end is missing, with the way out."""
-    if path.is_file() and not zipfile.is_zipfile(path):
+    """DistillError for a checkpoint whose end is missing, with the way out, and for what is no checkpoint of ours."""
+    if not zipfile.is_zipfile(path):
         others = sorted(p.name for p in path.parent.glob("*.ckpt") if p != path and zipfile.is_zipfile(p))
         way = f"go on from another with --ckpt_path {path.parent / others[0]}" if others else "start the run again"
         raise DistillError(f"{path} is damaged or cut off; delete it and {way}")
+    import torch
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        raise DistillError(f"{path} holds more than plain data, which can run code and is not read") from None
+    except RuntimeError:
+        found = None
+    if not isinstance(found, dict) or "state_dict" not in found:
+        raise DistillError(f"{path} is no checkpoint of 'distill fit'")
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

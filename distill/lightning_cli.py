@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.accelerators import MPSAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -17,10 +18,11 @@ from distill.callbacks import default_callbacks
 from distill.data import InstructionData
 from distill.errors import DistillError
 from distill.files import write_whole
-from distill.fit import check_run_folder, processor_precision
+from distill.fit import check_checkpoint, check_run_folder, processor_precision
 from distill.fit_errors import first_sentence
 from distill.module import Distiller
-from distill.resuming import StopPolitely
+from distill.ranges import RANGES, check_ranges
+from distill.resuming import StepTimer, StopPolitely
 from distill.run_folder import AtomicCheckpointIO, is_complete
 from distill.sharding import check_strategy
 
@@ -30,13 +32,21 @@ SETTING = re.compile(r"val_check_interval|Early stopping conditioned on metric")
 
 def _check_trainer(config: Any) -> None:
     """Raise for settings that Lightning takes and we cannot serve."""
-    if str(config["precision"]).startswith("16"):
+    if str(config["precision"]).startswith(("16", "64")):
         raise DistillError(f"trainer.precision {config['precision']} is not supported: take bf16-mixed or 32-true")
-    if config["accumulate_grad_batches"] < 1:
-        raise DistillError(f"trainer.accumulate_grad_batches is 1 at least, got {config['accumulate_grad_batches']}")
+    check_ranges("trainer", **{name: config[name] for name in RANGES["trainer"]})
     epochs, timed = config["max_epochs"], config["max_time"] is not None
     if config["max_steps"] == -1 and (epochs == -1 or (epochs is None and timed)):
         raise DistillError("the learning rate needs to know the end of a run: set trainer.max_steps or max_epochs too")
+
+
+def _computing_in_float64(accelerator: Any) -> Any:
+    """The accelerator asked for; Apple's GPUs, which cannot add up losses, are not chosen and are refused."""
+    if not MPSAccelerator.is_available():
+        return accelerator
+    if accelerator in {"mps", "gpu"}:
+        raise DistillError("trainer.accelerator: Apple's GPUs do not compute in float64, which losses need; take cpu")
+    return "cpu" if accelerator == "auto" else accelerator
 
 
 def _listed(value: Any) -> list[Any]:
@@ -95,6 +105,13 @@ class DistillCLI(LightningCLI):
             },
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """A checkpoint that is named, wherever that is done, must be one: it is read right after."""
+        super().parse_arguments(parser, args)
+        path = str(self.config[self.config["subcommand"]].get("ckpt_path") or "")
+        if path.endswith(".ckpt") or Path(path).is_file():
+            check_checkpoint(Path(path))
+
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what does not fit together is found before any work."""
         super().instantiate_classes()
@@ -123,6 +140,7 @@ class DistillCLI(LightningCLI):
             config["logger"] = loggers if self.subcommand == "fit" else False  # others write nothing into the run
         if config["precision"] is None:
             config["precision"] = processor_precision()
+        config["accelerator"] = _computing_in_float64(config["accelerator"])
         config["plugins"] = [AtomicCheckpointIO(), *_listed(config["plugins"])]
         has_validation = bool(self.datamodule.files["val"])
         config["callbacks"] = [*default_callbacks(has_validation), *_listed(config["callbacks"])]
@@ -131,6 +149,8 @@ class DistillCLI(LightningCLI):
                 callback.dirpath = str((root / "checkpoints").resolve())
         _check_trainer(config)
         try:
+            if config["max_time"] is not None:
+                config["callbacks"].append(StepTimer(config["max_time"]))
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError) as error:  # a MisconfigurationException is no such error
             raise DistillError(f"trainer: {first_sentence(error)}") from None
@@ -146,7 +166,9 @@ class DistillCLI(LightningCLI):
         self.complete = last is not None and is_complete(self.trainer)
         if not self.complete:  # what cannot be read is found before a folder is made or changed
             self.datamodule.read("fit")
-            _ = [getattr(tutor.teacher, "model", None) for tutor in self.model.tutors]
+            for tutor in self.model.tutors:  # each process reads them to where it needs them
+                tutor.teacher.to(self.trainer.strategy.root_device)
+                _ = getattr(tutor.teacher, "model", None)
         if self.trainer.is_global_zero and not self.complete:
             write_whole(self.folder / "recipe.yaml", resolved)
 
@@ -159,7 +181,7 @@ class DistillCLI(LightningCLI):
         except SystemExit:  # Lightning's way out after Ctrl-C
             self.interrupted = True
         except (ValueError, RuntimeError) as error:
-            if not SETTING.search(str(error)):
+            if isinstance(error, DistillError) or not SETTING.search(str(error)):
                 raise
             raise DistillError(f"trainer: {first_sentence(error)}") from None
         # Ctrl-C while the last step was validated stops nothing here, but whoever called may have more to do.
@@ -171,6 +193,7 @@ class DistillCLI(LightningCLI):
             raise DistillError("predict answers on one device: set trainer.devices to 1")
         parts = self.trainer.predict(model, **kwargs) or []
         answers = {row: text for part in parts for row, text in part.items()}  # type: ignore[union-attr]
-        for row, record in enumerate(self.datamodule.records["val"]):
+        for row in sorted(answers):  # of limit_predict_batches these are not all
+            record = self.datamodule.records["val"][row]
             asked = {"instruction": record.instruction, "input": record.input, "output": record.output}
             print(json.dumps(asked | {"answer": answers[row]}, ensure_ascii=False))

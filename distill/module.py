@@ -23,6 +23,7 @@ from distill.features import FeatureLoss, FeatureTerm
 from distill.fused import fused_losses, teacher_logits
 from distill.losses import LossTerm, number
 from distill.packing import check_packing
+from distill.ranges import check_ranges
 from distill.schedules import check_schedule, learning_rate_factor
 from distill.sharding import clip_gradients, plain_name, shard
 from distill.stored import StoredBatch, StoredSignals
@@ -101,10 +102,8 @@ class Distiller(pl.LightningModule):
         self._loss_names = _logged_as(self.losses)
         self.features = _projected(features or [], self.student, self.tutors, seed)  # one a teacher
         check_schedule(schedule)
-        if not 0 <= floor < 1:
-            raise DistillError(f"model.floor is a probability, at least 0 and below 1, got {floor}")
-        if learning_rate <= 0 or weight_decay < 0 or warmup_steps < 0:
-            raise DistillError("model.learning_rate is above 0, model.weight_decay and model.warmup_steps at least 0")
+        check_ranges("model", learning_rate=learning_rate, warmup_steps=warmup_steps, final_factor=final_factor,
+                     weight_decay=weight_decay, betas=betas, floor=floor)  # fmt: skip
         self.learning_rate, self.schedule, self.warmup_steps = learning_rate, schedule, warmup_steps
         self.final_factor, self.weight_decay, self.betas = final_factor, weight_decay, betas
         self._validation: list[tuple[float, int, int]] = []

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Timer
+
+from distill.errors import DistillError
 
 
 class RandomState(Callback):
@@ -56,6 +58,38 @@ class RandomState(Callback):
         np.random.set_state((name, keys.numpy().astype(np.uint32), at, has_gauss, cached))
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
+
+
+def check_pauses(trainer: Any) -> None:
+    """DistillError where a run would be validated, and so saved, inside an accumulated step: no checkpoint holds half a
+    gradient."""
+    accumulate, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+    interval = trainer.val_check_batch
+    if accumulate == 1 or not trainer.enable_validation:
+        return
+    if interval is None:
+        raise DistillError(
+            "trainer.val_check_interval: a time may end in the middle of a step of trainer.accumulate_grad_batches "
+            f"{accumulate}; give a number of batches"
+        )
+    in_all_epochs = trainer.check_val_every_n_epoch is None  # counted on from one to the next
+    at_ends = interval % batches == 0 if in_all_epochs else interval >= batches
+    if not at_ends and (interval % accumulate or (in_all_epochs and batches % accumulate)):
+        why = f"{interval} batches are" if interval % accumulate else f"an epoch of {batches} batches is"
+        raise DistillError(
+            f"trainer.val_check_interval: {why} no whole number of steps of trainer.accumulate_grad_batches "
+            f"{accumulate}, and from half a step no run goes on exactly: take a multiple"
+            + (", and trainer.check_val_every_n_epoch 1" if in_all_epochs else "")
+        )
+
+
+class StepTimer(Timer):
+    """`trainer.max_time`: stops between two steps, never in the middle of an accumulated one."""
+
+    def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        """Look at the clock once a step."""
+        if not trainer.fit_loop.epoch_loop._should_accumulate():
+            super().on_train_batch_end(trainer, *args, **kwargs)
 
 
 class StopPolitely(Callback):

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from distill.files import write_whole
 from distill.quiet import quiet_transformers
+from distill.resuming import check_pauses
 from distill.sharding import whole_state, whole_student
 from distill.training_data import manifest_of
 from students.folders import whole_folder
@@ -73,10 +74,6 @@ class RunFolder(Callback):
         """Go on counting."""
         self.seconds = state_dict["seconds"]
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Count from here."""
-        self.since = time.monotonic()
-
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self.since
 
@@ -90,6 +87,11 @@ class RunFolder(Callback):
         (folder / "template.txt").write_text(trainer.datamodule.template.name + "\n", encoding="utf-8")
         data = trainer.datamodule
         write_whole(folder / "data_manifest.json", manifest_of(data.files["train"], data.records["train"]))
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Count from here."""
+        self.since = time.monotonic()
+        check_pauses(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """The last step is validated too, wherever `val_check_interval` falls: Lightning does so when asked to stop."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from data_gen.records import Record, write_records
@@ -58,10 +59,18 @@ def bad_data(folder: Path) -> None:
     write_records(folder / "mute.jsonl", [Record("没有回答")] * 3)
 
 
+def bad_checkpoints(folder: Path) -> None:
+    """One of anything else, one that names a class of ours, one that is cut off."""
+    torch.save({"weights": torch.zeros(3)}, folder / "plain.ckpt")
+    torch.save({"state_dict": {}, "record": Record("x", output="y")}, folder / "code.ckpt")
+    (folder / "cut.ckpt").write_bytes((folder / "plain.ckpt").read_bytes()[:-99])
+
+
 def recipes(folder: Path) -> None:
     """Recipes, good and bad."""
     edits: dict[str, Callable[[dict[str, Any]], Any]] = {
         "good": lambda v: None,
+        "ckpt": lambda v: v.update(ckpt_path="plain.ckpt"),
         "key": lambda v: v["model"].update(learning_rat=1e-3),
         "section": lambda v: v.update(modle={}),
         "loss": lambda v: v["model"]["losses"][1].update(name="foward_kl"),
@@ -95,6 +104,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bad_models(folder)
     shutil.copytree(folder / "llama", folder / "based" / "student")
     bad_data(folder)
+    bad_checkpoints(folder)
     recipes(folder)
     return folder
 

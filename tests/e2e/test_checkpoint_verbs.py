@@ -58,3 +58,7 @@ def test_predict_prints_every_row_in_the_files_order(run: Path, capsys: pytest.C
         (record.instruction, record.input, record.output) for record in records
     ]
     assert all(isinstance(row["answer"], str) for row in rows)
+    assert main([*command("predict", run), "--trainer.limit_predict_batches=1"]) == 0
+    first = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert 0 < len(first) < len(rows)
+    assert [row for row in rows if row in first] == first

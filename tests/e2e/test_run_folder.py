@@ -202,6 +202,24 @@ def test_rows_that_name_no_source(ground: Path) -> None:
             ["--trainer.callbacks+=pytorch_lightning.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val_bcp"],
             "metric `val_bcp` which is not available",
         ),
+        (
+            ["--trainer.val_check_interval=3", "--trainer.accumulate_grad_batches=2"],
+            "3 batches are no whole number of steps of trainer.accumulate_grad_batches 2",
+        ),
+        (["--trainer.val_check_interval=0.5", "--trainer.accumulate_grad_batches=2"], "3 batches are no whole number"),
+        (
+            [
+                "--trainer.val_check_interval=8",
+                "--trainer.accumulate_grad_batches=4",
+                "--trainer.check_val_every_n_epoch=null",
+            ],
+            "an epoch of 6 batches is no whole number of steps of trainer.accumulate_grad_batches 4",
+        ),
+        (
+            ["--trainer.val_check_interval=00:00:01:00", "--trainer.accumulate_grad_batches=2"],
+            "a time may end in the middle of a step",
+        ),
+        (["--trainer.max_time=soon"], "is not a valid duration"),
         (["--data.train=table.csv"], "to make records of it: distill sample ./table.csv --convert -o table.jsonl"),
     ],
 )
@@ -215,6 +233,47 @@ def test_settings_that_do_not_fit(
     assert last.startswith("distill: ")
     assert said in last
     assert "http" not in last
+
+
+def test_time_is_up_between_two_steps(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four batches each; what is saved then can be gone on from."""
+    from distill.resuming import StepTimer
+
+    looked = iter([0.0])
+    monkeypatch.setattr(StepTimer, "time_elapsed", lambda timer, stage=None: next(looked, 1e9))
+    assert fit("--trainer.max_time=00:00:10:00", "--trainer.accumulate_grad_batches=4") == 0
+    state = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] == 1
+    assert state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"] == 4
+
+
+def test_apples_gpus_are_left_alone(
+    ground: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They have no float64: not chosen by themselves, and refused when asked for."""
+    monkeypatch.setattr("pytorch_lightning.accelerators.MPSAccelerator.is_available", lambda: True)
+    for name in ("mps", "gpu"):
+        assert fit("--trainer.max_steps=1", f"--trainer.accelerator={name}") == 2
+        assert "do not compute in float64" in capsys.readouterr().err
+    assert fit("--trainer.max_steps=1") == 0
+
+
+def test_a_teacher_is_read_to_the_trainers_device(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And in the number format of that, whatever else the machine has."""
+    from teachers.base import TeacherError
+    from teachers.panda import PandaTeacher
+
+    seen = []
+
+    def load(teacher: PandaTeacher) -> Any:
+        seen.append((teacher.device, teacher._torch_dtype()))
+        raise TeacherError("enough")
+
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(PandaTeacher, "_load", load)
+    assert fit("--model.teacher=teachers.panda.PandaTeacher", "--trainer.accelerator=cpu") == 2
+    assert seen == [("cpu", torch.float32)]
 
 
 def test_what_was_left_out_is_said_at_the_end_once_more(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
