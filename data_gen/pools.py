@@ -74,7 +74,7 @@ class Pool:
         firsts = (
             next(raw_rows(shard.source, tally=Tally(shard.on_error), seed=shard.seed), None) for shard in self.shards
         )
-        found = [first.convert for first in firsts if first is not None]
+        found: list[Converter | None] = [first.convert for first in firsts if first is not None]
         return next(({form} for form in found if isinstance(form, NoForm)), {*found} or {None})
 
     def number(self) -> int:

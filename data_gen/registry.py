@@ -15,7 +15,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import chain, count, islice
+from itertools import chain, count, groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -175,16 +176,19 @@ def _file_rows(source: Source, paths: list[Path], tally: Tally) -> Iterator[RawR
             tally.allowed[str(path)] = file.unreadable
         member = file.name if file.archive and path.name == Path(file.archive).name else ""
         rows = read_rows(path, file.format, tally, member=member, at=file.at)
-        first = next(rows, None)
-        if first is None:
-            continue
-        try:
-            convert = _converter(file.converter or source.converter, source.columns, first.value)
-        except DataError as error:
-            place = f"{path}, member {first.member}" if first.member else str(path)
-            convert = NoForm(f"{place}, line {first.line}: {error}", frozenset(map(str, first.value)))
-        for row in chain([first], rows):
-            yield RawRow(next(numbers), row.value, row.raw, path, row.line, convert, row.member)
+        known: Converter | None = None
+        for _, rows_of_one in groupby(
+            rows, key=attrgetter("member")
+        ):  # each member of an archive has a form of its own
+            first = next(rows_of_one)
+            try:
+                convert = known = _converter(file.converter or source.converter, source.columns, first.value)
+            except DataError as error:
+                place = f"{path}, member {first.member}" if first.member else str(path)
+                nothing = NoForm(f"{place}, line {first.line}: {error}", frozenset(map(str, first.value)))
+                convert = known or nothing  # a stray member among those that are read has rows that are no records
+            for row in chain([first], rows_of_one):
+                yield RawRow(next(numbers), row.value, row.raw, path, row.line, convert, row.member)
 
 
 def _converter(name: str, columns: Mapping[str, str], first: Any) -> Converter:

@@ -9,6 +9,7 @@ import json
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,9 @@ import pytest
 from data_gen import archives, columnar, json_rows, rows
 from data_gen.formats import read_rows
 from data_gen.records import DataError
+from data_gen.registry import open_source
 from data_gen.rows import Tally
+from tests.raw_forms import write_zip
 from tests.row_files import ROWS, lines_of, values, zipped
 
 
@@ -189,3 +192,18 @@ def test_texts_of_every_kind_of_column_are_read(tmp_path: Path) -> None:
     with pa.ipc.new_file(str(tmp_path / "rows.arrow"), table.schema) as file:
         file.write_table(table)
     assert values(tmp_path / "rows.arrow") == [dict.fromkeys(table.column_names, text) for text in ("甲", None)]
+
+
+def test_each_member_of_an_archive_has_a_form_of_its_own(tmp_path: Path) -> None:
+    """And one that has none is a fault of its rows, not of the archive."""
+    members: dict[str, list[Any]] = {
+        "a.jsonl": [{"instruction": "甲", "output": "一"}],
+        "b.jsonl": [{"trans_instruction": "乙", "trans_input": "", "trans_output": "二"}],
+        "c.jsonl": [{"nothing": "known"}],
+        "d.jsonl": [{"conversations": [{"from": "human", "value": "丙"}, {"from": "gpt", "value": "三"}]}],
+    }
+    write_zip(tmp_path / "all.zip", members)
+    tally = Tally("skip")
+    found = open_source(str(tmp_path / "all.zip"), tally=tally)
+    assert [(record.instruction, record.output) for record in found] == [("甲", "一"), ("乙", "二"), ("丙", "三")]
+    assert "1 unreadable row skipped, the first at member c.jsonl, line 1: no field" in tally.report()
