@@ -72,12 +72,15 @@ class Together:
     def __init__(self) -> None:
         self._files: dict[Path, IO[bytes]] = {}
         self._locks: list[int] = []
+        self._folders: list[Path] = []
+        """Those that were made for them, the innermost first"""
 
     def __enter__(self) -> Together:
         return self
 
     def open(self, path: Path) -> Write:
         """Begin a file; what writes to it."""
+        self._folders[:0] = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         with naming(path):
             file = self._files[path] = _own_part(path)
@@ -119,6 +122,10 @@ class Together:
                 part_of(path).unlink(missing_ok=True)
             for path in placed:
                 path.unlink(missing_ok=True)
+            if left:
+                for folder in self._folders:
+                    with suppress(OSError):  # there is something in it
+                        folder.rmdir()
             for lock in self._locks:
                 os.close(lock)
 

@@ -118,6 +118,17 @@ def test_an_error_of_reading_is_not_blamed_on_the_output() -> None:
     assert not os.listdir()
 
 
+def test_folders_that_were_made_for_nothing_go_again() -> None:
+    Path("old").mkdir()
+    for name in ("new/deep/a", "old/b", "old/more/c"):
+        files = Together()
+        files.open(Path("new/other/z"))
+        files.open(Path(name))(b"text")
+        with pytest.raises(FileNotFoundError), files:
+            Path("none").read_bytes()
+        assert list(Path().rglob("*")) == [Path("old")]
+
+
 def test_a_part_holds_all_that_was_written() -> None:
     with Together() as files:
         files.open(Path("a"))(b"text")
