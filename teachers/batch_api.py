@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
 
 LONGEST_PAUSE_S = 30.0
+CHUNK = 2**20
+"""Bytes of a result that are in memory at a time"""
 
 
 class BatchApi:
@@ -79,7 +81,15 @@ class BatchApi:
     def lines(self, file: str) -> Iterator[dict[str, Any]]:
         """The rows of a result, through a file on disk: it may be large."""
         with tempfile.TemporaryFile() as kept:
-            kept.write(self._call(lambda: self._openai.files.content(file).content))
+
+            def fetch() -> None:
+                kept.seek(0)
+                kept.truncate()
+                with self._openai.files.with_streaming_response.content(file) as told:
+                    for chunk in told.iter_bytes(CHUNK):
+                        kept.write(chunk)
+
+            self._call(fetch)
             kept.seek(0)
             for line in kept:
                 with suppress(orjson.JSONDecodeError):  # a line that is none is a request without an answer
@@ -87,6 +97,7 @@ class BatchApi:
                         yield row
 
     def _call(self, function: Callable[[], Any]) -> Any:
+        import httpx2
         import openai
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
@@ -97,6 +108,8 @@ class BatchApi:
                 verdict = of_status(error.status_code, error.response.headers, error.response.content)
             except openai.APIConnectionError as error:
                 verdict = of_connection(self.teacher.base_url, error.__cause__)
+            except httpx2.TransportError as error:  # in the midst of a result
+                verdict = of_connection(self.teacher.base_url, error)
             except (openai.OpenAIError, ValueError) as error:
                 verdict = Again(f"{self.teacher.base_url} answered with something that cannot be read: {error}")
             raise self._meaning(verdict) if isinstance(verdict, Never) else verdict

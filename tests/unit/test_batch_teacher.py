@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -51,6 +53,42 @@ def test_every_question_has_its_own_answer() -> None:
     assert got["r3"].usage["completion_tokens"] == len(got["r3"].text)
     assert len(server.batches) == 1
     assert not Path("state").exists()
+
+
+class Breaking(BatchServer):
+    """Results are refused, then broken off, then there."""
+
+    fetched = 0
+
+    async def _reply(self, path: str, head: str, content: bytes, writer: asyncio.StreamWriter) -> bool:
+        if not path.endswith("/content"):
+            return await super()._reply(path, head, content, writer)
+        self.fetched += 1
+        data = self.files[path.split("/")[-2]]
+        status, given = [(500, b""), (200, data[: len(data) // 2]), (200, data)][min(self.fetched, 3) - 1]
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(data) if given else 0}\r\n\r\n".encode() + given)
+        await writer.drain()
+        return len(given) == len(data)
+
+
+def test_a_large_result_is_never_whole_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes in pieces, and from its beginning when it broke off."""
+    written: list[int] = []
+
+    class Kept(io.BytesIO):
+        def write(self, data: Any) -> int:
+            written.append(len(data))
+            return super().write(data)
+
+    monkeypatch.setattr("teachers.batch_api.tempfile.TemporaryFile", Kept)
+    monkeypatch.setattr("teachers.batch_api.CHUNK", 1000)
+    with Breaking() as server:
+        got = ask(server, 30)
+        whole = max(len(data) for name, data in server.files.items() if name.startswith("output"))
+    assert {key: c.text.split(" ")[0] for key, c in got.items()} == {f"r{n}": f"#{n}#" for n in range(30)}
+    assert server.fetched == 3
+    assert max(written) <= 1000 < 3000 < whole
+    assert whole < sum(written) < 2 * whole
 
 
 def test_equal_requests_are_submitted_once() -> None:
