@@ -59,6 +59,7 @@ class Harvest:
         self.strategy, self.teacher, self.filters, self.report, self.rows = strategy, teacher, filters, report, rows
         self.barren = ""
         """The sentence when nothing passes the filters any more"""
+        self._wants_json = bool(getattr(teacher, "wants_json", False))
         self._without_row = 0
         self._reasons: Counter[str] = Counter()
         """Why rows were turned down since the last one that passed"""
@@ -110,6 +111,8 @@ class Harvest:
             if self.full():
                 return
             record.meta = {**self._provenance(slot, row), **record.meta}
+            if self._wants_json and row["finish_reason"] == "stop" and _is_text(record.output, row["text"]):
+                record.meta.setdefault("failed", "no JSON")
             reason = self.filters.check(record)
             if reason:
                 self._reasons[reason] += 1
@@ -162,6 +165,17 @@ class Harvest:
         failed = f", {report.failed} failed (the last: {why})" if report.failed else ""
         rejected = self.filters.rejected.total()
         return f"{report.accepted} accepted, {rejected} rejected{failed}, {spent}"
+
+
+def _is_text(output: str, answer: str) -> bool:
+    """The output is the whole answer, and no JSON."""
+    if output != answer.strip():
+        return False
+    try:
+        orjson.loads(output)
+    except orjson.JSONDecodeError:
+        return True
+    return False
 
 
 def _write(file: BinaryIO, row: dict[str, Any] | Record) -> None:

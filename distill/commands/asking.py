@@ -23,6 +23,11 @@ MAPPINGS = {
     "filters": "{length: {max_output: 2000}, media: false}",
 }
 """Options that are YAML, with an example each"""
+HAS = {
+    "strategy": ("name", "settings", "per_request", "total", "requests", "follow_up", "parse"),
+    "teacher": ("name", "local", "generate"),
+}
+"""What the job uses of an object of the user's own"""
 WHOLE = {
     "tasks_per_request": 1, "turns": 1, "rounds": 1, "passes": 1, "max_tokens": 1, "max_instruction_tokens": 1,
     "seed": 0,
@@ -128,7 +133,11 @@ def build(what: str, name: str, known: Mapping[str, str], given: dict[str, Any],
         positional = parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
         if positional and parameter.default is parameter.empty and option not in given:
             raise DataError(f"{whose} needs {flag(option)}")
-    return load_class(name, known, what)(**given)
+    built = load_class(name, known, what)(**given)
+    lacks = [attribute for attribute in HAS.get(what, ()) if not hasattr(built, attribute)]
+    if lacks:
+        raise DataError(f"{name!r} is no {what}: it has no {', no '.join(lacks)}")
+    return built
 
 
 def flag(option: str) -> str:

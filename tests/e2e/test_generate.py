@@ -310,6 +310,36 @@ def test_a_class_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows()[0]["output"] == "我的模型说：好的。"
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (
+            "--strategy",
+            "'mine:Mine' is no strategy: it has no settings, no per_request, no total, no requests, no follow",
+        ),
+        ("--teacher", "'mine:Mine' is no teacher: it has no local, no generate"),
+    ],
+)
+def test_a_class_that_is_none(option: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text("class Mine:\n    name = 'mine'\n")
+    wants = {"--strategy": "self_instruct", "--teacher": "scripted", option: "mine:Mine"}
+    argv = [word for pair in wants.items() for word in pair]
+    assert main(["generate", *argv, "--rows", "3", "-o", "out.jsonl"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_an_answer_that_is_no_json_is_turned_down(capsys: pytest.CaptureFixture[str]) -> None:
+    questions(6)
+    with FaultServer(lambda number, attempt: "length" if number == 5 else None) as server:
+        server.answer = lambda body: "不是JSON" if "#1#" in str(body) else '{"答": "是"}'
+        argv = ["generate", "--strategy", "answer", "--teacher", "chatgpt", "--model", "mock", "--base-url", server.url]
+        argv += ["--instructions", "in.jsonl", "--response-format", "json", "--filters", "{chinese_share: false}"]
+        assert main([*argv, "-o", "out.jsonl"]) == 0
+        assert server.asked == {0: 1, 1: 3, 2: 1, 3: 1, 4: 1, 5: 1}
+    assert "rejected: no JSON 1, truncated 1" in capsys.readouterr().out
+    assert len(rows()) == 4
+
+
 def test_help_is_quick_and_light() -> None:
     code = (
         "import sys\ntry:\n from distill.cli import main; main(['generate', '--help'])\nexcept SystemExit:\n pass\n"
