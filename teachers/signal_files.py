@@ -188,7 +188,7 @@ def _narrow(numbers: np.ndarray, largest: int) -> np.ndarray:
 
 
 def map_tensors(path: Path) -> dict[str, np.ndarray]:
-    """A safetensors file, mapped into memory; TeacherError when it is cut off or no such file."""
+    """A safetensors file, mapped into memory, where its own reader copies; TeacherError when it is cut off or none."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -206,7 +206,7 @@ def map_tensors(path: Path) -> dict[str, np.ndarray]:
             .reshape(h["shape"])
             for name, h in header.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         why = " ".join(str(error).split())[:120]
         raise TeacherError(f"{path} is damaged or cut off ({why}); run the same 'distill capture' again") from None
 

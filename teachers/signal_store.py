@@ -87,7 +87,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         if found["format"] != FORMAT:
             raise TeacherError(f"{folder} was written in format {found['format']}, this version reads {FORMAT}")
         return Manifest(**found)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, TeacherError):
             raise
         raise TeacherError(f"{path} is damaged ({error}); capture the signals again into another folder") from None

@@ -147,6 +147,15 @@ def test_cut_off_at_any_byte(method: str, moved: bool, tmp_path: Path) -> None:
         check_row(store, row)
 
 
+@pytest.mark.parametrize("header", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"7", b'{"a": 7}'])
+def test_headers_that_are_none(header: bytes, tmp_path: Path) -> None:
+    fill(tmp_path, manifest(*KINDS[0]), [made(1, 5, *KINDS[0])])
+    (shard,) = tmp_path.glob("shard-*")
+    shard.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(TeacherError, match=r"shard-00000.* damaged or cut off .* run the same 'distill capture'"):
+        SignalStore(tmp_path)
+
+
 def test_a_file_that_is_being_written_does_not_count(tmp_path: Path) -> None:
     """What a kill leaves under another name is gone at the next opening; what a shard holds is not written twice."""
     rows = [made(n + 1, 20, "sampled", False) for n in range(3)]
@@ -197,8 +206,8 @@ def test_what_is_no_store(tmp_path: Path) -> None:
         SignalStore(tmp_path / "signal")
     path = tmp_path / "signals" / "manifest.json"
     whole = path.read_text(encoding="utf-8")
-    for size in range(len(whole) - 2):
-        path.write_text(whole[:size], encoding="utf-8")
+    for damaged in [*(whole[:size] for size in range(len(whole) - 2)), "[" * 100_000]:
+        path.write_text(damaged, encoding="utf-8")
         with pytest.raises(TeacherError, match="is damaged"):
             read_manifest(tmp_path / "signals")
     path.write_text(json.dumps(json.loads(whole) | {"format": 9}), encoding="utf-8")
