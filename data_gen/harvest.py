@@ -85,7 +85,7 @@ class Harvest:
         if not row["text"].strip():  # whatever the filters say
             before, after = self._beside(slot)
             self._sort(before, slot, row)
-            self._turned_down("empty", slot)
+            self._turned_down("cut off before it began" if row["finish_reason"] == "length" else "empty", slot)
             self._sort(after, slot, row)
         elif records := self.strategy.parse(slot.request, completion_of(row, slot.request.key)):
             self._sort(records, slot, row)

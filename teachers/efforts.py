@@ -42,8 +42,8 @@ class Effort:
 
 def useless(reply: Reply, wants_json: bool) -> str:
     """Why an answer is not taken at once; "" when it is."""
-    if not reply.text.strip():
-        return "the answer was empty"
+    if not reply.text.strip():  # cut off before its first word, by its thoughts, it would be so again
+        return "" if reply.reason == "length" else "the answer was empty"
     if wants_json and reply.reason != "length":
         try:
             orjson.loads(reply.text)

@@ -28,7 +28,7 @@ def good(number: int, attempt: int) -> str | None:
 
 
 class FaultServer:
-    """Faults: 429 500 503 400 404 401 quota html cut empty length filter drop hang."""
+    """Faults: 429 500 503 400 404 401 quota html cut empty length thoughts filter drop hang."""
 
     def __init__(self, plan: Plan = good, delay_s: float = 0.0, retry_after: str = "0.2") -> None:
         self.plan, self.delay_s, self.retry_after = plan, delay_s, retry_after
@@ -210,8 +210,8 @@ class FaultServer:
 
     def _good(self, number: int, body: dict[str, Any], fault: str | None) -> bytes:
         text = self.answer(body) if self.answer else f"#{number}# 这是第{number}个问题的回答，祝您一切顺利。"
-        text = {"empty": "", "length": text[:6]}.get(fault or "", text)
-        reason = {"length": "length", "filter": "content_filter"}.get(fault or "", "stop")
+        text = {"empty": "", "thoughts": "", "length": text[:6]}.get(fault or "", text)
+        reason = {"length": "length", "thoughts": "length", "filter": "content_filter"}.get(fault or "", "stop")
         message = {"role": "assistant", "content": text}
         told: dict[str, Any] = {"content": [logprob(char) for char in text]} if body.get("logprobs") else {}
         answer = {

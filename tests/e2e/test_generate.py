@@ -328,6 +328,16 @@ def test_a_class_that_is_none(option: str, says: str, capsys: pytest.CaptureFixt
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("policy", ["drop", "keep", "continue"])
+def test_thoughts_that_take_all_tokens_are_paid_for_once(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    questions(4)
+    with FaultServer(lambda number, attempt: "thoughts" if number == 2 else None) as server:
+        argv = ["generate", "--strategy", "answer", "--teacher", "chatgpt", "--model", "mock", "--base-url", server.url]
+        assert main([*argv, "--instructions", "in.jsonl", "--on-length", policy, "-o", "out.jsonl"]) == 0
+    assert server.asked == dict.fromkeys(range(4), 1)
+    assert "rejected: cut off before it began 1" in capsys.readouterr().out
+
+
 def test_an_answer_that_is_no_json_is_turned_down(capsys: pytest.CaptureFixture[str]) -> None:
     questions(6)
     with FaultServer(lambda number, attempt: "length" if number == 5 else None) as server:
