@@ -20,7 +20,7 @@ from typing import Any
 
 from distill.commands.arguments import load_yaml
 from distill.errors import DistillError
-from distill.fit_errors import check_recipes, sentence
+from distill.fit_errors import check_recipes, sentence, which_weights
 from teachers.base import nearest
 
 NOT_DECISIVE = re.compile(
@@ -40,6 +40,10 @@ def main(argv: list[str]) -> int:
         cli = DistillCLI.from_argv(argv)
     except argparse.ArgumentError as error:
         raise DistillError(sentence(str(error))) from None
+    except RuntimeError as error:
+        if "Error(s) in loading state_dict" not in str(error):
+            raise
+        raise DistillError(f"the checkpoint is of another model than the recipe's: {which_weights(error)}") from None
     except SystemExit as stop:  # --help, --print_config
         return int(stop.code or 0)
     if cli.complete:

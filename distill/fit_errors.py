@@ -63,6 +63,13 @@ def first_sentence(error: BaseException) -> str:
     return re.split(r"(?<=[.:])\s(?=If you want|Find a complete|Pass in|See )", text)[0].rstrip(".")
 
 
+def which_weights(error: BaseException) -> str:
+    """The first weight that torch has no place for, or nothing to put into."""
+    said = str(error)
+    name = re.search(r'"([\w.]+)"|size mismatch for ([\w.]+)', said)
+    return f"{next(filter(None, name.groups()))} and what goes with it differ" if name else first_sentence(error)
+
+
 def _inside(key: str, path: str, detail: str) -> str:
     """What is wrong with an object's class or with one of its options."""
     module, _, name = path.rpartition(".")

@@ -21,7 +21,7 @@ from distill.files import write_whole
 from distill.fit import check_checkpoint, check_run_folder, processor_precision
 from distill.fit_errors import first_sentence
 from distill.module import Distiller
-from distill.ranges import RANGES, check_ranges
+from distill.ranges import RANGES, check_ranges, check_seed
 from distill.resuming import StepTimer, StopPolitely
 from distill.run_folder import AtomicCheckpointIO, is_complete
 from distill.sharding import check_strategy
@@ -108,7 +108,9 @@ class DistillCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """A checkpoint that is named, wherever that is done, must be one: it is read right after."""
         super().parse_arguments(parser, args)
-        path = str(self.config[self.config["subcommand"]].get("ckpt_path") or "")
+        given = self.config[self.config["subcommand"]]
+        check_seed(given.get("seed_everything"))
+        path = str(given.get("ckpt_path") or "")
         if path.endswith(".ckpt") or Path(path).is_file():
             check_checkpoint(Path(path))
 

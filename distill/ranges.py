@@ -40,3 +40,9 @@ def check_ranges(section: str, **values: Any) -> None:
         fits, said = RANGES[section][name]
         if value is not None and not fits(value):  # of NaN nothing is true
             raise DistillError(f"{section}.{name} is {said}, got {value}")
+
+
+def check_seed(seed: Any) -> None:
+    """DistillError for a number that numpy's generator does not take; True draws one, False and None take none."""
+    if seed is not None and not 0 <= seed < 1 << 32:
+        raise DistillError(f"seed_everything lies between 0 and {(1 << 32) - 1}, got {seed}")

@@ -52,6 +52,22 @@ def _check_hub_id(path: str) -> None:
         raise TeacherError(f"no folder {path}{nearest(path, names)}; a hub id has a slash, as Qwen/Qwen2.5-7B")
 
 
+def check_device(device: str) -> None:
+    """Raise TeacherError unless there is such a device here."""
+    import torch
+
+    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    names = ["auto", "cpu", *([here.type] if here is not None and here.type != "mps" else [])]
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        raise TeacherError(f"unknown device {device!r}{nearest(device, {*names, 'cuda'})}") from None
+    if asked.type == "mps":
+        raise TeacherError("device mps: Apple's GPUs do not compute in float64, which drawing a token needs; take cpu")
+    if asked.type not in names or (asked.type != "cpu" and (asked.index or 0) >= torch.accelerator.device_count()):
+        raise TeacherError(f"there is no device {device!r} here{nearest(device, names)}")
+
+
 def read_tokenizer(path: str) -> Any:
     """The tokenizer of a model; TeacherError when there is none or it silently came out broken."""
     from transformers import AutoTokenizer

@@ -18,7 +18,7 @@ from teachers import generation
 from teachers.base import Completion, DenseSignal, Request, TeacherError, vocabulary_id
 from teachers.head import is_plain
 from teachers.hidden import CatchLayers, layer_number
-from teachers.loading import check_ids, check_source, first_line, read_tokenizer
+from teachers.loading import check_device, check_ids, check_source, first_line, read_tokenizer
 from teachers.text import TokenText
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class PandaTeacher:
     local = True
 
     def __init__(self, path: str = "embedded", device: str = "auto", dtype: str = "auto", batch_size: int = 16) -> None:
-        """`device` auto: the accelerator if there is one. `dtype` auto: fp32 on a CPU, else bf16; or fp32, fp16, bf16.
+        """`device` auto: the accelerator if there is one, an Apple's aside. `dtype` auto: fp32 on a CPU, else bf16; or
+        fp32, fp16, bf16.
 
-        Raises TeacherError when there is no such folder or it holds no safetensors.
+        Raises TeacherError when there is no such folder or device, or the folder holds no safetensors.
         """
         if dtype not in {"auto", "fp32", "fp16", "bf16"}:
             raise TeacherError(f"unknown dtype {dtype!r} for a teacher; there are auto, fp32, fp16, bf16")
@@ -46,6 +47,8 @@ class PandaTeacher:
         self.name = "embedded" if path == "embedded" else Path(path).name
         self.path = str(EMBEDDED) if path == "embedded" else str(path)
         check_source(self.path)
+        if device != "auto":
+            check_device(device)
         self.device, self.dtype, self.batch_size = device, dtype, batch_size
         self._model: Any = None
         self._tokenizer: Any = None
@@ -150,7 +153,7 @@ class PandaTeacher:
 
         if self.device == "auto":
             found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-            self.device = found.type if found is not None else "cpu"
+            self.device = found.type if found is not None and found.type != "mps" else "cpu"  # mps has no float64
         return self.device
 
     def _torch_dtype(self) -> torch.dtype:

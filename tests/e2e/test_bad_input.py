@@ -74,6 +74,7 @@ CASES: list[tuple[str, str]] = [
     (f"{FIT} --data.limit -3", "data.limit is 1 at least, got -3"),
     (f"{FIT} --trainer.gradient_clip_val -1", "trainer.gradient_clip_val is 0 at least, got -1"),
     (f"{FIT} --trainer.precision 64-true", "take bf16-mixed or 32-true"),
+    (f"{FIT} --seed_everything -1", "seed_everything lies between 0 and 4294967295, got -1"),
     # checkpoints
     ("validate --config good.yaml --ckpt_path=none.ckpt", "no checkpoint none.ckpt"),
     ("validate --config good.yaml --ckpt_path=cut.ckpt", "cut.ckpt is damaged or cut off"),
@@ -135,6 +136,10 @@ CASES: list[tuple[str, str]] = [
     ("fit --config student_own.yaml", "put eos_token_id: 2"),
     (ANSWER.replace("llama", "noweights"), "noweights has a config but no weights"),
     ("export badeos -o new", "put eos_token_id: 2"),
+    (f"{ANSWER} --device cudda", "unknown device 'cudda' (did you mean 'cuda'?)"),
+    (f"{ANSWER} --device cuda:99", "there is no device 'cuda:99' here"),
+    (f"{ANSWER} --device mps", "Apple's GPUs do not compute in float64"),
+    ("capture train.jsonl --teacher llama --device cudda -o new", "unknown device 'cudda'"),
     # nobody there
     (REMOTE, "OPENAI_API_KEY"),
     # places that cannot be written

@@ -49,6 +49,15 @@ def test_the_loss_of_a_checkpoint_is_that_of_training(verb: str, run: Path, caps
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+@pytest.mark.parametrize(("setting", "weight"), [("n_layer=2", "h.1.ln_1.weight"), ("n_embd=16", "wte.weight")])
+def test_a_checkpoint_of_another_model(
+    setting: str, weight: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command("validate", run), f"--model.student.{setting}"]) == 2
+    said = f"distill: the checkpoint is of another model than the recipe's: student.transformer.{weight} and"
+    assert said in capsys.readouterr().err
+
+
 def test_predict_prints_every_row_in_the_files_order(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(command("predict", run)) == 0

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from teachers.base import TeacherError
 from teachers.loading import read_tokenizer
@@ -100,3 +101,13 @@ def test_a_sentencepiece_model_names_what_it_needs(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("teachers.loading.find_spec", lambda name: None)
     with pytest.raises(TeacherError, match=r"needs sentencepiece: pip install 'minituo\[sentencepiece\]'"):
         read_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(("kind", "device"), [("mps", "cpu"), ("cuda", "cuda"), ("xpu", "xpu")])
+def test_an_apples_gpu_is_not_taken_by_itself(kind: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens are drawn in float64, which it does not have."""
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device(kind))
+    assert PandaTeacher()._torch_device() == device
+    with pytest.raises(TeacherError, match=r"device mps: Apple's GPUs do not compute in float64"):
+        PandaTeacher(device="mps")
