@@ -20,15 +20,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from distill.encoding import Side
 from distill.plan_batches import PlanBatch, join_plans
 from distill.plans import RowPlan, lay_row
 from distill.reading import RareOutcomes, Tables, TeacherRows, dense_rows, pair_tables
-from distill.set_loss import set_gradient
 from distill.signal_keys import tokenization
 from distill.targets import Targets, build_targets
 from distill.vocabulary_sets import VocabularySets
@@ -105,33 +102,6 @@ class Aligner:
         """The tables on a plan's device."""
         self.tables = self.tables.to(plan.rows.device)
         return self.tables
-
-    def loss(self, teacher_logits: Tensor, student_logits: Tensor, plan: PlanBatch) -> Tensor:
-        """Sum over supervised tokens of KL between what both can say.
-
-        `teacher_logits` (teacher tokens, teacher vocab), `student_logits` (student tokens, student vocab).
-        """
-        teacher = self.read(lambda part: teacher_logits[part].detach(), len(teacher_logits), plan)
-        targets = self.targets(teacher, plan, len(student_logits))
-        value: Tensor = _SetLoss.apply(student_logits, targets, self.on(plan))
-        return value
-
-
-class _SetLoss(torch.autograd.Function):
-    """The sum over rows, with the gradient of the logits formed at once."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Targets, tables: Tables) -> Tensor:
-        gradient = torch.empty_like(logits, dtype=torch.float32)
-        values = set_gradient(targets, tables, 0, logits.detach().float(), gradient)
-        ctx.save_for_backward(gradient.to(logits.dtype))
-        return values.sum()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * by, None, None
 
 
 _pairs: dict[tuple[Any, ...], VocabularySets] = {}

@@ -2,7 +2,7 @@
 
 Every function takes log-probabilities of both over the same classes, `(tokens, classes)`, and returns a value a token,
 `(tokens,)`. p is the teacher, q the student. Temperature and its square are applied once and for every loss alike
-(`divergence`), the mean over tokens by the caller.
+(distill.gradients, distill.listed), the mean over tokens by the caller.
 
 Adding a loss: one function and one line in LOSSES. Its gradient is found by autograd, a chunk at a time, until somebody
 writes it down in closed form (distill.gradients), which is some times faster.
@@ -254,12 +254,3 @@ def number(setting: float | Ramp) -> float:
     if isinstance(setting, Ramp):
         raise TypeError(f"{setting} has no value before LossTerm.at(step, total)")
     return setting
-
-
-def divergence(term: LossTerm, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
-    """A term's value a token, `(tokens,)`, from logits over one vocabulary, `(tokens, vocab)`; with the T^2."""
-    temperature = number(term.temperature)
-    teacher = torch.log_softmax(teacher_logits.float() / temperature, -1)
-    student = torch.log_softmax(student_logits.float() / temperature, -1)
-    value = LOSSES[term.name](teacher, student, **term.options) * temperature**2
-    return value * confidence(teacher) if term.confidence else value

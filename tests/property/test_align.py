@@ -15,6 +15,7 @@ from distill.plans import RowPlan
 from students.tokenizers import ByteView, load_tokenizer
 from tests import tiny
 from tests.enumerated import sides
+from tests.plain_losses import set_loss
 
 WORDS = [
     *"小猫在家里看书，。！？的是",
@@ -85,7 +86,7 @@ def test_any_text_has_a_plan_on_one_axis(
     assert plan.teacher_at[-1] < 0 or reached == plan.teacher_tokens - 1  # a control character may be swallowed
     theirs = torch.zeros(plan.teacher_tokens, len(aligner.sets.teacher.entries))
     ours = torch.zeros(len(plan.ids), len(aligner.sets.student.entries), requires_grad=True)
-    value = aligner.loss(theirs, ours, aligner.batch([plan]))
+    value = set_loss(aligner, theirs, ours, aligner.batch([plan]))
     value.backward()
     assert torch.isfinite(value)
     assert ours.grad is not None

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill import align, set_loss
+from distill import align
 from distill.align import Aligner
 from distill.losses import forward_kl
 from distill.plan_batches import PlanBatch
 from students.tokenizers import ByteView
 from tests import aligning
 from tests.aligning import PAIRS, TEXTS, noise, planned
+from tests.plain_losses import set_loss
 from tests.slow_align import SlowAligner
 
 views = aligning.views
@@ -78,7 +79,7 @@ def test_fast_is_slow(views: dict[str, ByteView], teacher: str, student: str) ->
     aligner, plans, both = planned(views[teacher], views[student], TEXTS)
     theirs, ours = noise(plans, views[teacher], views[student])
     fast_logits, slow_logits = ours.clone().requires_grad_(), ours.double().requires_grad_()
-    fast = aligner.loss(theirs, fast_logits, aligner.batch(plans))
+    fast = set_loss(aligner, theirs, fast_logits, aligner.batch(plans))
     slow = SlowAligner(views[teacher], views[student])
     p = torch.softmax(theirs.double(), -1)
     targets, source = [], 0
@@ -105,10 +106,10 @@ def test_gradient_is_the_slope(views: dict[str, ByteView]) -> None:
     theirs, ours = noise(plans, teacher, student)
     plan = aligner.batch(plans)
     ours.requires_grad_()
-    (gradient,) = torch.autograd.grad(aligner.loss(theirs, ours, plan), ours)
+    (gradient,) = torch.autograd.grad(set_loss(aligner, theirs, ours, plan), ours)
     for seed in range(4):
         way = torch.randn(ours.shape, generator=torch.Generator().manual_seed(seed))
-        up, down = (aligner.loss(theirs, ours.detach() + step * way, plan) for step in (0.01, -0.01))
+        up, down = (set_loss(aligner, theirs, ours.detach() + step * way, plan) for step in (0.01, -0.01))
         assert ((up - down) / 0.02).item() == pytest.approx((gradient * way).sum().item(), rel=0.02, abs=0.05)
 
 
@@ -117,18 +118,18 @@ def test_chunks_and_order_change_nothing(views: dict[str, ByteView], monkeypatch
     teacher, student = views["byte"], views["sentencepiece"]
     aligner, plans, _ = planned(teacher, student, TEXTS)
     theirs, ours = noise(plans, teacher, student)
-    whole = aligner.loss(theirs, ours, aligner.batch(plans))
+    whole = set_loss(aligner, theirs, ours, aligner.batch(plans))
     monkeypatch.setattr(align, "AT_ONCE", 7 * len(teacher.entries))
-    monkeypatch.setattr(set_loss, "AT_ONCE_CPU", 5 * len(student.entries))
-    torch.testing.assert_close(aligner.loss(theirs, ours, aligner.batch(plans)), whole, rtol=1e-5, atol=1e-4)
+    monkeypatch.setattr("distill.set_loss.AT_ONCE_CPU", 5 * len(student.entries))
+    torch.testing.assert_close(set_loss(aligner, theirs, ours, aligner.batch(plans)), whole, rtol=1e-5, atol=1e-4)
     back = range(len(plans))[::-1]
     t_parts, s_parts = theirs.split([p.teacher_tokens for p in plans]), ours.split([len(p.ids) for p in plans])
-    turned = aligner.loss(
-        torch.cat([t_parts[n] for n in back]), torch.cat([s_parts[n] for n in back]),
+    turned = set_loss(
+        aligner, torch.cat([t_parts[n] for n in back]), torch.cat([s_parts[n] for n in back]),
         aligner.batch([plans[n] for n in back]),
     )  # fmt: skip
     torch.testing.assert_close(turned, whole, rtol=1e-5, atol=1e-4)
-    alone = sum(aligner.loss(t, s, aligner.batch([p])) for t, s, p in zip(t_parts, s_parts, plans, strict=True))
+    alone = sum(set_loss(aligner, t, s, aligner.batch([p])) for t, s, p in zip(t_parts, s_parts, plans, strict=True))
     torch.testing.assert_close(alone, whole, rtol=1e-5, atol=1e-4)
 
 
@@ -153,4 +154,4 @@ def test_one_tokenizer_is_plain_forward_kl(views: dict[str, ByteView], family: s
             theirs[row, sorted(never - {ids[j]})] = -1e4
             row += 1
     expected = forward_kl(torch.log_softmax(theirs, -1), torch.log_softmax(ours, -1)).sum()
-    torch.testing.assert_close(aligner.loss(theirs, ours, aligner.batch(plans)), expected, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(set_loss(aligner, theirs, ours, aligner.batch(plans)), expected, rtol=1e-5, atol=1e-3)

@@ -16,6 +16,7 @@ from students.train_tokenizers import train_wordpiece
 from tests import aligning, tiny
 from tests.aligning import PAIRS, TEXTS, noise, planned
 from tests.enumerated import sides
+from tests.plain_losses import set_loss
 
 views = aligning.views
 
@@ -35,7 +36,7 @@ def test_eos_answers_eos(views: dict[str, ByteView], teacher: str, student: str)
         assert plans[0].teacher_at[-1] == plans[0].teacher_tokens - 1
         ours = torch.zeros(len(plans[0].ids), len(views[student].entries), requires_grad=True)
         theirs = eos_only(views[teacher], plans[0].teacher_tokens)
-        (gradient,) = torch.autograd.grad(aligner.loss(theirs, ours, aligner.batch(plans)), ours)
+        (gradient,) = torch.autograd.grad(set_loss(aligner, theirs, ours, aligner.batch(plans)), ours)
         last = gradient[-1].clone()
         assert last[views[student].eos_id].item() < -0.95
         last[views[student].eos_id] = 0
@@ -73,7 +74,7 @@ def test_the_realised_token_always_has_mass(views: dict[str, ByteView]) -> None:
         sure = torch.from_numpy(np.concatenate(said)).long()
         theirs = torch.nn.functional.one_hot(sure, len(views[teacher].entries)) * 40.0
         ours = torch.zeros(sum(len(p.ids) for p in plans), len(views[student].entries), requires_grad=True)
-        (gradient,) = torch.autograd.grad(aligner.loss(theirs, ours, aligner.batch(plans)), ours)
+        (gradient,) = torch.autograd.grad(set_loss(aligner, theirs, ours, aligner.batch(plans)), ours)
         row = 0
         for plan in plans:
             for j, own in enumerate(plan.ids.tolist()):
@@ -127,8 +128,8 @@ def test_padded_output_embeddings(views: dict[str, ByteView], width: int) -> Non
     aligner, plans, _ = planned(views["byte"], views["sentencepiece"], TEXTS[:2])
     theirs, ours = noise(plans, views["byte"], views["sentencepiece"])
     wide = torch.nn.functional.pad(theirs, (0, width), value=9.0), torch.nn.functional.pad(ours, (0, width), value=-1e9)
-    expected = aligner.loss(theirs, ours, aligner.batch(plans))
-    torch.testing.assert_close(aligner.loss(*wide, aligner.batch(plans)), expected)
+    expected = set_loss(aligner, theirs, ours, aligner.batch(plans))
+    torch.testing.assert_close(set_loss(aligner, *wide, aligner.batch(plans)), expected)
 
 
 def test_the_tables_of_a_pair_are_built_once(views: dict[str, ByteView], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests import tiny
 from tests.aligning import noise, planned
 from tests.masses import listed, moved, off_one
 from tests.other_tokenizers import ADDED, OTHERS, WHOLE
+from tests.plain_losses import set_loss
 from tests.slow_align import NOWHERE, SPACE, SlowAligner
 
 FACING = {"byte": tiny.byte_level_bpe, "wordpiece": tiny.wordpiece}
@@ -80,7 +81,7 @@ def test_fast_is_slow(views: dict[str, ByteView], teacher: str, student: str) ->
         assert tail == pytest.approx(other.pop(NOWHERE, 0.0), abs=1e-6)
         for members in masses.keys() | other.keys():
             assert masses.get(members, 0.0) == pytest.approx(other.get(members, 0.0), abs=1e-6)
-    fast, value = aligner.loss(theirs, fast_logits, batch), slow.loss(expected, slow_logits)
+    fast, value = set_loss(aligner, theirs, fast_logits, batch), slow.loss(expected, slow_logits)
     (found,), (slope,) = torch.autograd.grad(fast, fast_logits), torch.autograd.grad(value, slow_logits)
     torch.testing.assert_close(fast.double(), value, rtol=1e-3, atol=1e-3)  # two names of one set count as two
     torch.testing.assert_close(found.double(), slope, rtol=1e-3, atol=1e-5)

@@ -15,6 +15,7 @@ from distill.plans import RowPlan
 from students.tokenizers import ByteView
 from tests.aligning import planned
 from tests.enumerated import Exact, language, safe_log, tokenizers
+from tests.plain_losses import set_loss
 
 # A language that can be counted -----------------------------------------------------------------------------------
 
@@ -33,7 +34,7 @@ def expected_gradient(texts: dict[str, float], teacher: ByteView, student: ByteV
     loss = tokens = 0.0
     for (text, chance), plan in zip(texts.items(), plans, strict=True):
         logits = safe_log(ours.probabilities(text)).requires_grad_()
-        value = aligner.loss(safe_log(theirs.probabilities(text)), logits, aligner.batch([plan]))
+        value = set_loss(aligner, safe_log(theirs.probabilities(text)), logits, aligner.batch([plan]))
         (rows,) = torch.autograd.grad(value, logits)
         loss, tokens = loss + chance * value.item(), tokens + chance * len(rows)
         for k, row in enumerate(rows):
@@ -99,7 +100,7 @@ def test_another_student_is_pulled_to_the_language(counted: Any, teacher: str, s
         optimizer.zero_grad()
         logits = table[at]
         logits.register_hook(weight[:, None].mul)  # as often as the teacher says each text
-        aligner.loss(given, logits, plan).backward()
+        set_loss(aligner, given, logits, plan).backward()
         optimizer.step()
     assert regret() < 0.03 * before
 
@@ -120,7 +121,7 @@ def rows_of(view: ByteView, *rows: dict[str, float]) -> Tensor:
 def minimum(aligner: Aligner, plan: RowPlan, theirs: Tensor, ours: Tensor) -> Tensor:
     """The gradient at these students' rows; zero where they are what the target asks for."""
     ours = ours.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(aligner.loss(theirs, ours, aligner.batch([plan])), ours)
+    (gradient,) = torch.autograd.grad(set_loss(aligner, theirs, ours, aligner.batch([plan])), ours)
     return gradient
 
 
@@ -169,6 +170,6 @@ def test_what_the_student_could_not_say_here_is_left_out(counted: Any) -> None:
     theirs = torch.zeros(plans[0].teacher_tokens, len(teacher.entries))
     theirs[:, teacher.encode("国")[0]] = 8.0  # 0.9 on 国
     ours = torch.zeros(len(plans[0].ids), len(student.entries), requires_grad=True)
-    (gradient,) = torch.autograd.grad(aligner.loss(theirs, ours, aligner.batch(plans)), ours)
+    (gradient,) = torch.autograd.grad(set_loss(aligner, theirs, ours, aligner.batch(plans)), ours)
     assert gradient[0, two[0]] < 0  # at the start it may
     assert gradient[1, two[0]] > 0

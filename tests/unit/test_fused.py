@@ -13,10 +13,11 @@ from torch.nn import functional
 from distill import set_loss
 from distill.errors import DistillError
 from distill.fused import Objective, OneVocabulary, fused_losses, head_parameters
-from distill.losses import LossTerm, divergence, number
+from distill.losses import LossTerm, number
 from distill.reading import Tables
 from distill.targets import Targets
 from teachers.base import DenseSignal
+from tests.plain_losses import divergence
 
 TOKENS, WIDTH, THEIRS, VOCABULARY = 23, 8, 12, 41
 TERMS = [

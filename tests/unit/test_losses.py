@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import DistillError
-from distill.gradients import GRADIENTS
-from distill.losses import LOSSES, LossTerm, divergence, forward_kl, jsd, reverse_kl, skew_kl, skew_reverse_kl
+from distill.gradients import GRADIENTS, mixed_gradient
+from distill.losses import LOSSES, LossTerm, forward_kl, jsd, reverse_kl, skew_kl, skew_reverse_kl
 from distill.schedules import Ramp
+from tests.plain_losses import divergence
 
 LOGITS = st.lists(st.floats(-30, 30), min_size=4, max_size=4)
 
@@ -86,9 +87,10 @@ def test_logits_in_half_precision_are_widened() -> None:
     """The logarithms are float32 whatever comes in."""
     draw = torch.Generator().manual_seed(0)
     teacher, student = (torch.randn(2, 50, generator=draw).bfloat16() for _ in range(2))
-    value = divergence(LossTerm("forward_kl"), teacher, student)
+    term, labels = LossTerm("forward_kl"), torch.zeros(2, dtype=torch.long)
+    value, _ = mixed_gradient([term], teacher, student, labels)
     assert value.dtype == torch.float32
-    torch.testing.assert_close(value, divergence(LossTerm("forward_kl"), teacher.float(), student.float()))
+    torch.testing.assert_close(value[0], divergence(term, teacher.float(), student.float()))
 
 
 def test_flat_logits_have_no_direction() -> None:
@@ -108,7 +110,8 @@ def test_confidence_weighs_each_token() -> None:
     """By the teacher's largest probability at the term's temperature."""
     teacher = torch.tensor([[math.log(8.0), 0.0, 0.0], [0.0, 0.0, 0.0]])
     student = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
-    plain, weighed = (divergence(LossTerm("forward_kl", confidence=c), teacher, student) for c in (False, True))
+    terms = [LossTerm("forward_kl", confidence=c) for c in (False, True)]
+    (plain, weighed), _ = mixed_gradient(terms, teacher, student, torch.zeros(2, dtype=torch.long))
     torch.testing.assert_close(weighed, plain * torch.tensor([0.8, 1 / 3]))
 
 
@@ -121,7 +124,7 @@ def test_numbers_that_change_over_the_run() -> None:
     assert (middle.weight, middle.temperature, middle.teacher_temperature) == pytest.approx((0.6, 2.5, 1.0))
     assert LossTerm("ce", 0.3).at(7, 9) == LossTerm("ce", 0.3)
     with pytest.raises(TypeError, match=r"before LossTerm.at\(step, total\)"):
-        divergence(term, torch.zeros(1, 2), torch.zeros(1, 2))
+        mixed_gradient([term], torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from students.tokenizers import ByteView
 from teachers.panda import PandaTeacher
 from tests import plain_loop
 from tests.plain_loop import ALPACA, CE, KL, QA, RECORDS, Ground, by_hand, cross_entropy, distiller, fit
+from tests.plain_losses import set_loss
 
 ground = plain_loop.ground
 
@@ -89,7 +90,7 @@ def two_vocabularies(model: Distiller, teacher: Any) -> tuple[Tensor, int]:
         sides = [encode_side(side, QA, [record], 512) for side in (view, model.student_view)]
         answers = [text for text, answer in QA.render(record) if answer]
         plan = aligner.batch([aligner.plan(answers, sides[0], sides[1], 0)])
-        total = total + 0.4 * cross_entropy(logits, labels) + 0.6 * aligner.loss(theirs, logits, plan)
+        total = total + 0.4 * cross_entropy(logits, labels) + 0.6 * set_loss(aligner, theirs, logits, plan)
         count += len(labels)
         left, right = said_the_same(record, model.student_view, view)
         ours.append(projector(layers[1][left]))
