@@ -99,14 +99,18 @@ class Output:
             if not self.journal_path.exists():  # a run that was stopped took it away while it was being opened
                 raise DataError(f"{self.journal_path} was in use by another run until now; try again")
             try:
-                anew = force and (len(journal) or self.path.exists())
-                stamp = {} if force else self._read_stamp()
-                if not force and (len(journal) or self.path.exists()):  # else another recipe loses nothing
+                there = len(journal) or self.path.exists()
+                stamp = self._read_stamp(damaged={} if force else None)
+                anew = force and there and not self._begun_by_force(stamp, recipe)
+                if anew:
+                    stamp = {}
+                elif there:  # else another recipe loses nothing
                     self._check(stamp, recipe)
                 same = (stamp.get("filters"), stamp.get("inputs", {})) == (filters, inputs)
                 if same and self.path.exists() and stamp.get("report"):
                     self.report = Report(**stamp["report"])
                 self._stamp = {"recipe": recipe, "filters": filters, "inputs": inputs, "report": asdict(self.report)}
+                self._stamp["forced"] = force or bool(stamp.get("forced"))
                 self._journal = journal
                 if anew:
                     journal.start_again(self._put_aside)
@@ -142,7 +146,7 @@ class Output:
                 with open(_part(path), "rb") as file:
                     os.fsync(file.fileno())
                 os.replace(_part(path), path)
-        self._stamp["report"] = asdict(report)
+        self._stamp |= {"report": asdict(report), "forced": self._stamp["forced"] and not report.complete}
         self._write_stamp()
         self.finished = True
 
@@ -212,7 +216,12 @@ class Output:
                 raise
             raise self._cannot(error) from None
 
-    def _read_stamp(self) -> dict[str, Any]:
+    @staticmethod
+    def _begun_by_force(stamp: dict[str, Any], recipe: dict[str, Any]) -> bool:
+        """A run that started again, and was stopped, is gone on with by the same command."""
+        return bool(stamp.get("forced")) and stamp.get("recipe") == recipe
+
+    def _read_stamp(self, damaged: dict[str, Any] | None = None) -> dict[str, Any]:
         if not self.stamp_path.exists():
             return {}
         try:
@@ -220,6 +229,8 @@ class Output:
         except orjson.JSONDecodeError:
             stamp = None
         if not isinstance(stamp, dict) or not isinstance(stamp.get("recipe"), dict):
+            if damaged is not None:
+                return damaged
             raise DataError(f"{self.stamp_path} is damaged; --force starts {self.path} again")
         return stamp
 

@@ -134,7 +134,9 @@ def test_force_takes_nothing_away_before_the_first_answer(tmp_path: Path) -> Non
             assert files()[f"{name}.old{old}"] == last[name]
 
 
-def test_force_stopped_on_its_way_goes_on_with_the_new_recipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forced", [False, True])
+def test_force_stopped_on_its_way_goes_on_with_the_new_recipe(forced: bool, tmp_path: Path) -> None:
+    """Also when it is the very same command: it says that this goes on."""
     path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     run(questions(path, 3), ScriptedTeacher(), out)
     strategy = Answer(str(path), max_tokens=99)
@@ -143,9 +145,13 @@ def test_force_stopped_on_its_way_goes_on_with_the_new_recipe(tmp_path: Path) ->
     assert not out.exists()
     assert len(lines(tmp_path / "out.jsonl.old")) == 3
     teacher = ScriptedTeacher()
-    run(strategy, teacher, out)
+    run(strategy, teacher, out, force=forced)
     assert len(lines(out)) == 3
     assert len(teacher.asked) == 1
+    assert not (tmp_path / "out.jsonl.old2").exists()
+    teacher = ScriptedTeacher()
+    run(strategy, teacher, out, force=True)
+    assert len(teacher.asked) == 3, "it was complete: that starts again"
 
 
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
