@@ -119,7 +119,7 @@ class Demo:
         for number, (title, stage) in enumerate(stages, 1):
             print(f"[{number}/{len(stages)}] {title}", file=sys.stderr, flush=True)
             stage()
-        print_table(orjson.loads((self.folder / "scores.json").read_bytes()))
+        show(orjson.loads((self.folder / "scores.json").read_bytes()))
         print(f"{self.folder / 'report.html'} shows it all; talk to it: distill chat {self.folder / 'export'}")
         print(f"{time.monotonic() - start:.0f} seconds", file=sys.stderr)
 
@@ -268,13 +268,12 @@ def _summary(name: str, scores: list[Any], seeds: list[int]) -> dict[str, Any]:
     }
 
 
-def print_table(scores: dict[str, Any]) -> None:
+def show(scores: dict[str, Any]) -> None:
     """The demo's one table."""
-    from rich.console import Console
-    from rich.table import Table
+    from distill.commands.tables import print_table, table_of
 
-    title = f"{scores['rows']} held-out questions"
-    table = Table("model", "parameters", "exact match", "bits/char", "agreement", "seconds", title=title)
+    print(f"{scores['rows']} held-out questions")
+    table = table_of("model", "parameters", "exact match", "bits/char", "agreement", "seconds")
     for m in scores["models"]:
         s = m["spread"]
         table.add_row(
@@ -282,7 +281,7 @@ def print_table(scores: dict[str, Any]) -> None:
             f"{m['bits_per_character']:.3f} ± {s['bits_per_character']:.3f}",
             f"{m['teacher_agreement']:.1%} ± {s['teacher_agreement']:.1%}", f"{m['seconds']:.0f}",
         )  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    print_table(table)
     print("± is the standard deviation over seeds; seconds are those of training")
 
 

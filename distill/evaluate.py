@@ -153,11 +153,11 @@ def _by_family(records: list[Record], right: list[bool]) -> dict[str, float]:
     return {family: sum(oks) / len(oks) for family, oks in sorted(found.items())}
 
 
-def load_model(path: str) -> tuple[Any, Any]:
+def load_model(path: str, dtype: str = "fp32") -> tuple[Any, Any]:
     """(model, tokenizer) of a folder, a run folder or a hub id, on the accelerator if there is one."""
     from teachers.panda import PandaTeacher
 
-    teacher = PandaTeacher(model_folder(path))
+    teacher = PandaTeacher(model_folder(path), dtype=dtype)
     return teacher.model, teacher.tokenizer
 
 
@@ -178,7 +178,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--teacher", help="the model whose answers count for agreement; default none")
     parser.add_argument("--template", help="default: what each model was trained with")
     parser.add_argument("--max-tokens", type=int, default=64, help="longest answer")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64, help="rows at once, of the teacher too; default 64")
+    dtype = "of the weights, of the teacher's too; default fp32, so that scores do not depend on the device"
+    parser.add_argument("--dtype", choices=["fp32", "bf16", "fp16"], default="fp32", help=dtype)
     parser.add_argument("--names", nargs="+", help="names for the table; default the folders'")
     parser.add_argument("--json", type=Path, help="write the scores here")
     options = parser.parse(argv)
@@ -193,7 +195,7 @@ def main(argv: list[str]) -> int:
     records = load_rows(options.data, options.rows, options.seed)
     quiet_transformers()
     scores = _score_all(options, records)
-    print_table(scores)
+    show(scores)
     if options.json:
         write_json(options.json, {"data": options.data, "rows": len(records), "models": [to_json(s) for s in scores]})
     return 0
@@ -205,12 +207,14 @@ def _score_all(options: Any, records: list[Record]) -> list[Score]:
         from distill.answers import answer_records
         from students.tokenizers import ByteView
 
-        model, tokenizer = load_model(options.teacher)
+        model, tokenizer = load_model(options.teacher, options.dtype)
         template = get_template(options.template or template_of(options.teacher))
-        teacher_answers = answer_records(model, ByteView(tokenizer), template, records, options.max_tokens)
+        teacher_answers = answer_records(
+            model, ByteView(tokenizer), template, records, options.max_tokens, options.batch_size
+        )
     scores = []
     for path, name in zip(options.models, options.names or options.models, strict=True):
-        model, tokenizer = load_model(path)
+        model, tokenizer = load_model(path, options.dtype)
         template = get_template(options.template or template_of(path))
         scores.append(
             score_model(
@@ -239,18 +243,17 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 
-def print_table(scores: list[Score]) -> None:
+def show(scores: list[Score]) -> None:
     """One row a model, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
+    from distill.commands.tables import print_table, table_of
 
-    table = Table("model", "parameters", "exact match", "bits/char", "agreement", "seconds", "unknown")
+    table = table_of("model", "parameters", "exact match", "bits/char", "agreement", "seconds", "unknown")
     for s in scores:
         agreement = "-" if s.teacher_agreement is None else f"{s.teacher_agreement:.1%}"
         table.add_row(
             s.name, f"{s.parameters:,}", f"{s.exact_match:.1%}", f"{s.bits_per_character:.3f}", agreement,
             f"{s.seconds:.1f}", str(s.unknown_characters),
         )  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    print_table(table)
     if any(s.cut for s in scores):
         print("; ".join(f"{s.name}: {s.cut} answers cut" for s in scores if s.cut), file=sys.stderr)

@@ -76,8 +76,8 @@ def _cut(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 def weights_fingerprint(path: str) -> str:
-    """Of the safetensors of a model's folder, from samples of their bytes; empty for a hub id."""
-    files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else []
+    """Of the safetensors of a model's folder, from samples of their bytes; empty for a hub id, and without a path."""
+    files = sorted(Path(path).glob("*.safetensors")) if path and Path(path).is_dir() else []
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         size = file.stat().st_size

@@ -26,6 +26,7 @@ MAPPINGS = {
 HAS = {
     "strategy": ("name", "settings", "per_request", "total", "requests", "follow_up", "parse"),
     "teacher": ("name", "local", "generate"),
+    "teacher of signals": ("tokenizer", "signal"),
 }
 """What the job uses of an object of the user's own"""
 WHOLE = {
@@ -105,7 +106,7 @@ def _mixture(wanted: Mapping[str, Any], given: dict[str, Any]) -> Any:
 def takes_of(what: str, name: str, known: Mapping[str, str]) -> Mapping[str, inspect.Parameter]:
     """The parameters of a class by its short name or dotted path, and of its bases when it hands `**options` on."""
     if name not in known and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a class of the user's own, beside the data
+        sys.path.append(os.getcwd())  # a class of the user's own, beside the data; a datasets.py there hides no library
     takes: dict[str, inspect.Parameter] = {}
     for kind in load_class(name, known, what).__mro__:
         if "__init__" not in vars(kind) or kind is object:

@@ -43,6 +43,7 @@ def _parser() -> Arguments:
     add("inputs", nargs="*", metavar="JSONL", help="files of records")
     add("-o", "--out", metavar="FOLDER", help="the store to write, or to go on with")
     add("--teacher", metavar="MODEL", help="embedded (default), a model's folder or hub id, or package.module:Class")
+    add("--model", metavar="NAME_OR_PATH", help="what a class of yours is given as its path or model")
     add("--student", metavar="TOKENIZER", help="the student's tokenizer folder or hub id, when not the teacher's own")
     add("--method", choices=tuple(SIZES), help="sampled (default): draws, for forward_kl; topk: for every loss")
     add("--size", type=int, metavar="N", help="draws a token (default 50), or entries a token (topk: default 64)")
@@ -99,11 +100,12 @@ def _teacher(args: Any) -> Any:
     """The embedded one, a model's folder or hub id, or a class of the user's own."""
     name = args.teacher or "embedded"
     if ":" in name and not Path(name).exists():
-        from data_gen.strategies import load_class
-        from distill.commands.asking import takes_of
+        from distill.commands.asking import build
 
-        takes_of("teacher", name, {})  # makes a class beside the data importable
-        return load_class(name, {}, "teacher")()
+        said = {"model": args.model, "device": args.device, "dtype": args.dtype}
+        return build("teacher of signals", name, {}, {k: v for k, v in said.items() if v not in {None, "auto"}})
+    if args.model:
+        raise DistillError("--model is what a class of yours is given; name a model's folder with --teacher itself")
     from teachers.panda import PandaTeacher
 
     return PandaTeacher(name, device=args.device, dtype=args.dtype)

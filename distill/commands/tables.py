@@ -1,4 +1,4 @@
-"""How the registry's tables and numbers look in a terminal."""
+"""How tables and numbers look in a terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import Any
 
 BAR = 40
 """Characters of the longest bar of a histogram"""
+NUMBERS = {
+    "rows", "mean", "median", "p90", "p99", "max", "parameters", "exact match", "bits/char", "agreement", "seconds",
+    "unknown",
+}  # fmt: skip
+"""Columns that stand to the right"""
 
 
 def print_stats(name: str, numbers: dict[str, Any]) -> None:
@@ -46,8 +51,7 @@ def table_of(*columns: str) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD)
     for n, name in enumerate(columns):
-        numeric = name in {"rows", "mean", "median", "p90", "p99", "max"}
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=n == 0)
+        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=n == 0)
     return table
 
 

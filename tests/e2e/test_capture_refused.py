@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,6 +101,8 @@ WRONG = [
     (["{train}", "-o", "{train}"], "exists"),
     (["{train}", "-o", "{out}", "--journal", "j"], "--journal needs --student"),
     (["{train}", "-o", "{out}", "--journal", "j", "--teacher", "embedded"], "leave out --teacher"),
+    (["{train}", "-o", "{out}", "--model", "x"], "name a model's folder with --teacher itself"),
+    (["{train}", "-o", "{out}", "--teacher", "pathlib:Path"], "is no teacher of signals: it has no tokenizer"),
 ]
 
 
@@ -121,3 +125,29 @@ def test_a_teacher_that_is_no_numbers(ground: Path) -> None:
     with pytest.raises(ValueError, match="logits are not finite"):
         capture(RECORDS, teacher, ground / "nan", Settings())
     assert not list((ground / "nan").glob("shard-*"))
+
+
+OWN = """
+class Own:
+    def __init__(self, path, device="auto", dtype="auto"):
+        from teachers.base import TeacherError
+        raise TeacherError(f"asked for {path} on {device} in {dtype}")
+"""
+
+
+def test_a_class_of_ones_own_hears_of_the_options(
+    ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """And what else lies beside the data hides no library that is imported later."""
+    (tmp_path / "own_teacher.py").write_text(OWN)
+    (tmp_path / "yaml.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place])
+    argv = ["capture", str(ground / "train.jsonl"), "-o", "out", "--teacher", "own_teacher:Own"]
+    assert main([*argv, "--model", "mine", "--device", "cpu", "--dtype", "fp32"]) == 2
+    assert "asked for mine on cpu in fp32" in capsys.readouterr().err
+    assert main(argv) == 2
+    assert "teacher of signals 'own_teacher:Own' needs --model" in capsys.readouterr().err
+    found = PathFinder.find_spec("yaml")
+    assert found is not None
+    assert Path(str(found.origin)).parent != tmp_path

@@ -16,7 +16,7 @@ from distill.data import InstructionData
 from distill.errors import DistillError
 from distill.losses import LossTerm
 from distill.module import Distiller
-from distill.signal_keys import cut_alike
+from distill.signal_keys import cut_alike, weights_fingerprint
 from distill.stored import StoredSignals
 from students.tokenizers import load_tokenizer
 from teachers.panda import PandaTeacher
@@ -87,3 +87,10 @@ def test_signals_for_a_student_that_cuts_alike_are_its_own(tmp_path: Path) -> No
     assert any(gradient.abs().max() > 0 for gradient in caught.gradients[0].values())
     with pytest.raises(DistillError, match=r"other way of cutting .* --student set to this student's tokenizer"):
         Distiller(tiny.GPT2, str(folder), signals=StoredSignals(signals.path), losses=[LossTerm("jsd")])
+
+
+def test_no_path_is_not_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights of something else")
+    monkeypatch.chdir(tmp_path)
+    assert weights_fingerprint("") == weights_fingerprint("owner/model") == ""
+    assert weights_fingerprint(".")

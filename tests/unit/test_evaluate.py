@@ -1,0 +1,42 @@
+"""`distill eval` asks everybody alike: in full precision wherever it runs, so many rows at once, the teacher too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_gen.records import Record, write_records
+from distill.cli import main
+from teachers.panda import PandaTeacher
+from tests import tiny
+
+
+@pytest.mark.parametrize(("options", "dtype"), [((), "fp32"), (("--dtype", "bf16"), "bf16")])
+def test_everybody_is_asked_alike(
+    options: tuple[str, ...], dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Seen(PandaTeacher):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            dtypes.append(self.dtype)
+
+    def answers(model: Any, view: Any, template: Any, rows: list[Record], tokens: int, size: int = 64) -> list[str]:
+        seen.append((str(model.dtype), size))
+        return ["好"] * len(rows)
+
+    dtypes: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("teachers.panda.PandaTeacher", Seen)
+    monkeypatch.setattr("distill.answers.answer_records", answers)
+    tiny.tiny_llama(Path("llama"), tiny.sentencepiece_like(Path("sp")))
+    write_records("val.jsonl", [Record("一", output="好"), Record("二", output="不好")])
+    argv = ["eval", "llama", "--data", "val.jsonl", "--teacher", "llama", "--batch-size", "2", *options]
+    assert main(argv) == 0
+    assert dtypes == [dtype, dtype]
+    assert [size for _, size in seen] == [2, 2]
+    assert len({kind for kind, _ in seen}) == 1
+    assert "50.0%" in capsys.readouterr().out
