@@ -40,7 +40,7 @@ def model_card(card: dict[str, Any], model: Any, chat: bool) -> str:
     name = str(card.get("name") or "student")
     sources = sources_of(card.get("manifest"))
     parts = [
-        _front_matter(card, sources),
+        _front_matter(sources),
         f"# {name}\n\n{_what(model)}",
         "## Use\n\n" + USE.format(name=name, ask=ASK_CHAT if chat else ASK_TEXT),
         _prompt(card),
@@ -80,7 +80,7 @@ def sources_of(manifest: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _front_matter(card: dict[str, Any], sources: list[dict[str, Any]]) -> str:
+def _front_matter(sources: list[dict[str, Any]]) -> str:
     names = {source["licence"] for source in sources}
     only = names.pop().lower() if len(names) == 1 else "other"
     licence = "cc-by-nc-4.0" if any(s["noncommercial"] for s in sources) else only or "other"

@@ -93,7 +93,6 @@ class ChatGPTTeacher:
         self.concurrency, self.timeout_s, self.max_attempts = int(concurrency), timeout_s, max_attempts
         self.backoff_s = backoff_s
         self.on_this_machine = self.address.on_this_machine
-        self._key_env = api_key_env
         needed_by = "" if self.on_this_machine else self.base_url
         self.ring = Keyring(read_keys(api_key_env, needed_by), requests_per_minute, tokens_per_minute)
         self.settings = _settings(parameters, response_format, logprobs)

@@ -57,10 +57,10 @@ class PandaTeacher:
         self._plain: bool | None = None
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, name: str = "model", batch_size: int = 16) -> PandaTeacher:
+    def of(cls, model: Any, tokenizer: Any, batch_size: int = 16) -> PandaTeacher:
         """A teacher around a model that is in memory already, say a student whose answers are wanted."""
         teacher = cls.__new__(cls)
-        teacher.name, teacher.path, teacher.batch_size = name, "", batch_size
+        teacher.name, teacher.path, teacher.batch_size = "model", "", batch_size
         teacher.device, teacher.dtype = str(model.device), "auto"
         teacher._model, teacher._tokenizer = model, tokenizer
         teacher._text, teacher._vocab_id, teacher._size, teacher._plain = None, "", 0, None
