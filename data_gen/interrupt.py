@@ -16,8 +16,10 @@ GRACE_S = 15.0
 class Interrupt:
     """`with Interrupt() as interrupt: while not interrupt.asked: ...`; outside the main thread it does nothing."""
 
-    def __init__(self, then: Callable[[], None] = lambda: None, grace_s: float = GRACE_S) -> None:
+    def __init__(self, then: Callable[[], None] = lambda: None, grace_s: float = GRACE_S, goes_on: str = "") -> None:
+        """`goes_on`: what is in flight and is not waited for, such as batches."""
         self.asked = False
+        self._goes_on = goes_on
         self._then = then
         """Called by the signal handler the first time"""
         self._grace_s = grace_s
@@ -33,8 +35,8 @@ class Interrupt:
             raise KeyboardInterrupt
         self.asked = True
         self._then()
-        said = f"\nstopping: waiting up to {self._grace_s:g} s for the answers in flight (Ctrl-C again: at once)"
-        print(said, file=sys.stderr, flush=True)
+        said = f"waiting up to {self._grace_s:g} s for the answers in flight (Ctrl-C again: at once)"
+        print(f"\nstopping: {self._goes_on or said}", file=sys.stderr, flush=True)
         self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._stop)
         signal.setitimer(signal.ITIMER_REAL, self._grace_s)
 

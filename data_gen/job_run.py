@@ -74,7 +74,9 @@ class Run:
         self.halt = ""
         """Why nothing more is asked"""
         # What is in flight is paid for: it may take as long as the teacher gives any request.
-        self.interrupt = Interrupt(self._wind_down, max(GRACE_S, getattr(teacher, "timeout_s", 0.0)))
+        batched = getattr(teacher, "batched", False)
+        goes_on = "the batches under way go on, and their answers will be fetched" if batched else ""
+        self.interrupt = Interrupt(self._wind_down, max(GRACE_S, getattr(teacher, "timeout_s", 0.0)), goes_on)
         self._slots: dict[int, Slot] = {}
         self._next_slot = self._next_row = 0
         self._follow_ups: deque[Slot] = deque()
