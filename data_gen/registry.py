@@ -63,7 +63,7 @@ def load_registry() -> dict[str, Source]:
     found: dict[str, Source] = {}
     for folder in (SHIPPED, Path("sources")):
         mine: dict[str, Source] = {}
-        for path in sorted(folder.glob("*.yaml")):
+        for path in sorted(path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml")):
             source = load_source(path)
             if source.id in mine:
                 raise DataError(f"{path}: id {source.id!r} is also that of {mine[source.id].yaml}")

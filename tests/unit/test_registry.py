@@ -307,9 +307,11 @@ def test_yaml_that_is_none(tmp_path: Path) -> None:
 
 def test_an_id_is_there_once() -> None:
     shown("sources/a.yaml")
-    shown("sources/b.yaml")
-    with pytest.raises(DataError, match=r"b.yaml: id 'mine' is also that of sources/a.yaml"):
-        load_registry()
+    for name in ("b.yaml", "b.yml"):
+        other = shown(f"sources/{name}")
+        with pytest.raises(DataError, match=rf"{name}: id 'mine' is also that of sources/a.yaml"):
+            load_registry()
+        other.unlink()
 
 
 def test_digests_are_checked(tmp_path: Path) -> None:
