@@ -147,7 +147,8 @@ def _previous(ids: np.ndarray, row0: np.ndarray, eos: int | None) -> np.ndarray:
 def _banned(sets: VocabularySets, rows: np.ndarray, previous: np.ndarray, realised: np.ndarray) -> np.ndarray:
     """(entries, 2): index into the plain rows, and a teacher id that cannot come after what was said."""
     before = previous[rows]
-    of, _, tokens = sets.never.expand(np.where(before >= 0, sets.never_numbers[before], -1))
+    never = sets.impossible
+    of, _, tokens = never.never.expand(np.where(before >= 0, never.never_numbers[before], -1))
     kept = tokens[:, 0] != realised[rows[of]]
     return np.stack([of[kept], tokens[kept, 0]], 1)
 
@@ -171,7 +172,7 @@ def _followers(sets: VocabularySets, prefixes: np.ndarray) -> np.ndarray:
     number, out, stopped = prefixes[:, 4], prefixes[:, 5], prefixes[:, 6]
     of, place, entries = sets.followers.expand(number)
     first = np.searchsorted(of, np.arange(len(prefixes)))
-    stop_of, _, stop = sets.stopped.expand(stopped)
+    stop_of, _, stop = sets.impossible.stopped.expand(stopped)
     entries[first[stop_of] + stop[:, 0], 1:] = 0, 0, -1
     kept = place != out[of]
     return np.concatenate([of[kept, None], entries[kept]], 1)

@@ -100,7 +100,7 @@ class _Row:
         """How many of a path's tokens to take as said: as long as a part of what begins like them could not stand
         here."""
         depth = 0
-        while depth < len(path) and path[depth] in self.sets.impossible(path[:depth], self.previous(j)):
+        while depth < len(path) and path[depth] in self.sets.impossible.tokens(path[:depth], self.previous(j)):
             depth += 1
         return depth
 
@@ -132,7 +132,7 @@ def lay_row(
             if rest:  # else what follows is taken as said
                 _share_out(row, j, path, (*rest, *path[1:]), 0, inside=True)
         else:
-            sets.know(row.previous(j))
+            sets.impossible.know(row.previous(j))
             depth = row.taken_as_said(path, j)
             if depth == len(path) and t_ends[last[j]] == s_ends[j]:
                 path = (*path, int(t_ids[last[j] + 1]))
@@ -172,8 +172,8 @@ def _share_out(row: _Row, j: int, path: Path, key: Path, first: int, *, inside: 
         rest, stopped = children.rest, -1
         never = np.zeros(0, np.int64)
         if depth == first:
-            never, rest_never = sets.impossible_children(said, row.previous(j))
-            stopped = sets.stopped_number(said, row.previous(j)) if len(never) else -1
+            never, rest_never = sets.impossible.children(said, row.previous(j))
+            stopped = sets.impossible.stopped_number(said, row.previous(j)) if len(never) else -1
             rest = NO_REST if rest_never else rest
         at = int(np.searchsorted(children.tokens, path[depth]))
         found = at < len(children.tokens) and children.tokens[at] == path[depth]

@@ -18,10 +18,10 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from distill.impossible import Impossible
 from distill.ragged import Ragged
 from students.tokenizers import ByteView
 
@@ -67,23 +67,16 @@ class VocabularySets:
         self._firsts: dict[bytes, int] = {}
         self._written: dict[frozenset[int], tuple[int, int, int]] = {}
         self._children: dict[Path, Children] = {}
-        self._never: dict[int, frozenset[int]] = {}
-        self._impossible: dict[tuple[Path, int], np.ndarray] = {}
         self.conditioned_table = Ragged(2)
         """Outcomes of a conditioned token: teacher id, student id"""
         self.followers = Ragged(4)
         """What may follow a path: teacher id, low, high, extra"""
-        self.stopped = Ragged(1)
-        """Places among the followers of a path that cannot come after a student entry"""
-        self.never = Ragged(1)
-        """Teacher ids that cannot come at all after a student entry"""
-        self.never_numbers = np.full(len(student.entries), -1, np.int64)
-        """(student vocab): number of each entry in `never`; -1 until it is known"""
         self.student_bytes = [self.canonical(b) if b is not None else None for b in student.entries]
         self._by_bytes = sorted((b, v) for v, b in enumerate(self.teacher_bytes) if b)
         self._student_by_bytes = sorted((b, u) for u, b in enumerate(self.student_bytes) if b)
         self._sort_student()
         self.single_paths = self._one_token_sets()
+        self.impossible = Impossible(self)
 
     def canonical(self, text: bytes) -> bytes:
         """Bytes as both sides are compared on."""
@@ -98,16 +91,16 @@ class VocabularySets:
         """`order` (sorted) student ids and their `keys`, teacher tokenizations; without entries no text produces."""
         entries = [(u, b) for u, b in enumerate(self.student.entries) if b and u != self.student.eos_id]
         entries = [(u, b) for (u, b), ok in zip(entries, self._reachable(entries), strict=True) if ok]
-        keys = list(zip(self._encode_bytes(self.teacher, [b for _, b in entries]), entries, strict=True))
+        keys = list(zip(self.encode_bytes(self.teacher, [b for _, b in entries]), entries, strict=True))
         if self.squash and self.teacher.family != "wordpiece":
-            spaced = self._encode_bytes(self.teacher, [b" " + b for _, b in entries])
+            spaced = self.encode_bytes(self.teacher, [b" " + b for _, b in entries])
             keys += zip(spaced, entries, strict=True)
         ordered = sorted({(tuple(key), u) for key, (u, _) in keys if key})
         self.keys = [key for key, _ in ordered]
         self.order = np.array([u for _, u in ordered], dtype=np.int64)
 
     def _reachable(self, entries: Sequence[tuple[int, bytes]]) -> list[bool]:
-        again = self._encode_bytes(self.student, [b for _, b in entries])
+        again = self.encode_bytes(self.student, [b for _, b in entries])
         alone = [ids == [u] for ids, (u, _) in zip(again, entries, strict=True)]
         if self.student.family != "wordpiece":
             return alone
@@ -115,7 +108,7 @@ class VocabularySets:
         return [not _CJK.search(n) if n.startswith("##") else ok for n, ok in zip(names, alone, strict=True)]
 
     @staticmethod
-    def _encode_bytes(view: ByteView, texts: Sequence[bytes]) -> list[list[int]]:
+    def encode_bytes(view: ByteView, texts: Sequence[bytes]) -> list[list[int]]:
         """A tokenizer's ids for any bytes; what is no UTF-8 goes through its byte entries, or is empty without them."""
         whole, broken = [], []
         for n, text in enumerate(texts):
@@ -133,7 +126,7 @@ class VocabularySets:
     def firsts(self, texts: Sequence[bytes]) -> np.ndarray:
         """The student's first entry for each text, -1 where it has none; (texts)."""
         new = list({t for t in texts if t not in self._firsts})
-        for text, ids in zip(new, self._encode_bytes(self.student, new), strict=True):
+        for text, ids in zip(new, self.encode_bytes(self.student, new), strict=True):
             self._firsts[text] = ids[0] if ids and self.student_bytes[ids[0]] != b"" else -1
         return np.array([self._firsts[t] for t in texts], dtype=np.int64)
 
@@ -181,7 +174,7 @@ class VocabularySets:
 
     def written(self, text: bytes) -> Path:
         """The teacher's own ids for any bytes."""
-        return tuple(self._encode_bytes(self.teacher, [text])[0])
+        return tuple(self.encode_bytes(self.teacher, [text])[0])
 
     def children(self, path: Path) -> Children:
         """What may follow `path` inside a student token."""
@@ -199,87 +192,16 @@ class VocabularySets:
 
     def _across(self, path: Path, said: bytes, rest: int) -> set[int]:
         """Teacher entries that may follow `path` and would end a longer student entry than `rest` in their middle."""
-        tails = {b[len(said) :] for b, _ in _beginning(self._student_by_bytes, said) if len(b) > len(said)}
+        tails = {b[len(said) :] for b, _ in self.student_beginning(said) if len(b) > len(said)}
         found = sorted({v for tail in tails for b, v in _beginning(self._by_bytes, tail)})
         found = [v for v in found if not (self.squash and _WHITE.match(self.teacher.entries[v] or b""))]
         texts = [said + (self.teacher_bytes[v] or b"") for v in found]
         firsts = self.firsts(texts)
-        written = self._encode_bytes(self.teacher, texts) if not self.squash else [[*path, v] for v in found]
+        written = self.encode_bytes(self.teacher, texts) if not self.squash else [[*path, v] for v in found]
         return {
             v for v, first, ids in zip(found, firsts, written, strict=True)
             if first not in (rest, -1) and ids == [*path, v]
         }  # fmt: skip
-
-    def impossible(self, path: Path, previous: int) -> np.ndarray:
-        """Teacher entries after `path` of whose sets a part could not be said after entry `previous`; sorted."""
-        if previous < 0:
-            return np.zeros(0, dtype=np.int64)
-        if (path, previous) not in self._impossible:
-            never = self.never_after(previous)
-            if path:
-                tokens = self.children(path).tokens[self.impossible_children(path, previous)[0]]
-            else:
-                tokens = np.unique(np.array([v for u in never for v in self._outcomes_of(u)], dtype=np.int64))
-            self._impossible[path, previous] = tokens
-        return self._impossible[path, previous]
-
-    def impossible_children(self, path: Path, previous: int) -> tuple[np.ndarray, bool]:
-        """The same as places in `children(path)`, and whether its rest could not be said."""
-        children, never = self.children(path), self.never_after(previous)
-        if not never:
-            return np.zeros(0, dtype=np.int64), False
-        low, high, extra = children.sets.low, children.sets.high, children.sets.extra
-        places = sorted(p for u in never for p in self._places.get(u, ()))
-        hit = np.searchsorted(places, low, "left") < np.searchsorted(places, high, "left")
-        return np.flatnonzero(hit | np.isin(extra, list(never))), children.rest in never
-
-    @cached_property
-    def _places(self) -> dict[int, list[int]]:
-        """Student entry -> where it stands in the sorted order."""
-        places: dict[int, list[int]] = {}
-        for place, u in enumerate(self.order.tolist()):
-            places.setdefault(u, []).append(place)
-        return places
-
-    @cached_property
-    def _extras(self) -> dict[int, list[int]]:
-        """Student entry -> teacher ids in whose set it is the one entry more."""
-        found: dict[int, list[int]] = {}
-        for v, u in enumerate(self.single_paths.extra.tolist()):
-            if u >= 0:
-                found.setdefault(u, []).append(v)
-        return found
-
-    def _outcomes_of(self, u: int) -> list[int]:
-        """Teacher ids in whose sets a student entry is."""
-        return [self.keys[p][0] for p in self._places.get(u, ())] + self._extras.get(u, [])
-
-    def never_after(self, previous: int) -> frozenset[int]:
-        """Student entries that cannot follow `previous`: the student writes the bytes of both in another way.
-
-        After Latin letters only entries that make one entry together with it are looked for.
-        """
-        if previous not in self._never:
-            left = self.student.entries[previous] or b""
-            pairs: set[int] = set()
-            for k in range(len(left) if self.student.family != "wordpiece" else 0):
-                if k and (left.isascii() or left[k] & 0xC0 == 0x80):  # only whole characters
-                    continue
-                tails = {b[len(left) - k :] for b, _ in _beginning(self._student_by_bytes, left[k:])} - {b""}
-                pairs |= {
-                    u for tail in tails for b, u in _beginning(self._student_by_bytes, tail)
-                    if b == tail or not left.isascii()
-                }  # fmt: skip
-            found = sorted(pairs)
-            written = self._encode_bytes(self.student, [left + (self.student.entries[u] or b"") for u in found])
-            self._never[previous] = frozenset(u for u, ids in zip(found, written, strict=True) if ids != [previous, u])
-        return self._never[previous]
-
-    def know(self, previous: int) -> None:
-        """Have a number in `never` for a student entry."""
-        if previous >= 0 and self.never_numbers[previous] < 0:
-            tokens = self.impossible((), previous)
-            self.never_numbers[previous] = self.never.number(previous, lambda: tokens[:, None])
 
     def follower_number(self, path: Path) -> int:
         """Of what may follow a path, in `followers`."""
@@ -288,11 +210,6 @@ class VocabularySets:
     @staticmethod
     def _follower_rows(children: Children) -> np.ndarray:
         return np.stack([children.tokens, children.sets.low, children.sets.high, children.sets.extra], 1)
-
-    def stopped_number(self, path: Path, previous: int) -> int:
-        """Of what cannot follow a path after a student entry, in `stopped`."""
-        key = path, previous
-        return self.stopped.number(key, lambda: self.impossible_children(path, previous)[0][:, None])
 
     def conditioned_number(self, before: bytes, said: bytes) -> int:
         """Of a conditioned token's outcomes, in `conditioned_table`."""
@@ -305,10 +222,14 @@ class VocabularySets:
         come. `before` are the bytes of its tokens in front of the teacher's.
         """
         longer = [(b, v) for b, v in _beginning(self._by_bytes, said) if len(b) > len(said)]
-        written = self._encode_bytes(self.student, [before + b for b, _ in longer])
+        written = self.encode_bytes(self.student, [before + b for b, _ in longer])
         found = np.array([self._entry_at(ids, len(before) + len(said)) for ids in written], dtype=np.int64)
         tokens = np.array([v for _, v in longer], dtype=np.int64)
         return np.stack([tokens[found >= 0], found[found >= 0]], 1)
+
+    def student_beginning(self, start: bytes) -> Iterator[tuple[bytes, int]]:
+        """Student entries that begin with some bytes: these, and the id."""
+        return _beginning(self._student_by_bytes, start)
 
     def _entry_at(self, ids: Sequence[int], place: int) -> int:
         """The entry that starts `place` bytes into a text of these entries; -1: none starts there."""

@@ -166,7 +166,7 @@ def test_what_the_student_could_not_say_here_is_left_out(counted: Any) -> None:
     one, two, whole = (student.encode(t) for t in ("中", "国", "中国"))
     assert len(whole) == 1
     aligner, plans, _ = planned(teacher, student, ["中的"])
-    assert two[0] in aligner.sets.never_after(one[0])
+    assert two[0] in aligner.sets.impossible.never_after(one[0])
     theirs = torch.zeros(plans[0].teacher_tokens, len(teacher.entries))
     theirs[:, teacher.encode("国")[0]] = 8.0  # 0.9 on 国
     ours = torch.zeros(len(plans[0].ids), len(student.entries), requires_grad=True)
