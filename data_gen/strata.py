@@ -6,10 +6,11 @@ a larger one also when it is drawn in shares, which rounding to largest remainde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import floor, lcm
 from typing import Any
 
+from data_gen.fields import reach
 from data_gen.records import DataError
 
 SHARES = ("proportional", "even")
@@ -82,14 +83,7 @@ def _level(total: int, sizes: Sequence[int]) -> list[int]:
 
 
 def field_of(row: Any, name: str) -> str | None:
-    """A row's value of a field as text, `meta.family` reaching into an object; None where it has none."""
-    for part in name.split("."):
-        if not isinstance(row, dict) or part not in row:
-            return None
-        row = row[part]
-    return row if isinstance(row, str) else None if row is None else str(row)
-
-
-def names_of(rows: Iterable[Any]) -> set[str]:
-    """The fields that some rows have."""
-    return {str(name) for row in rows if isinstance(row, dict) for name in row}
+    """A row's value of a field as text, `meta.family` and `tags.0` reaching inside; None where it has none."""
+    inner, last = reach(row, name) if isinstance(row, dict) else ({}, name)
+    value = inner.get(last)
+    return value if isinstance(value, str) or value is None else str(value)

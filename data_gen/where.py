@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from data_gen.fields import reach
 from data_gen.records import DataError
 from teachers.base import nearest
 
@@ -22,7 +23,7 @@ _ORDER: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass
 class Where:
-    """`field op value` with op one of >= <= > < == != ~ ("contains"); `meta.family` reaches into an object."""
+    """`field op value` with op one of >= <= > < == != ~ ("contains"); `meta.family` and `answers.0.text` reach inside."""
 
     name: str
     op: str
@@ -47,13 +48,14 @@ class Where:
 
     def __call__(self, row: Any) -> bool:
         """Whether a row is kept. A row without the field never is."""
-        found = row
-        for part in self.name.split("."):
-            if not isinstance(found, dict) or part not in found:
-                if not self.seen and isinstance(row, dict):
-                    self.names.update(map(str, row))
-                return False
-            found = found[part]
+        if not isinstance(row, dict):
+            return False
+        inner, name = reach(row, self.name)
+        if name not in inner:
+            if not self.seen:
+                self.names.update(map(str, row))
+            return False
+        found = inner[name]
         self.seen = True
         if self.op in _ORDER:
             number = _number(found)
