@@ -23,7 +23,7 @@ _ORDER: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass
 class Where:
-    """`field op value` with op one of >= <= > < == != ~ ("contains"); `meta.family` and `answers.0.text` reach inside."""
+    """`field op value` with op one of >= <= > < == != ~ ("contains"); `meta.family`, `answers.0.text` reach inside."""
 
     name: str
     op: str
