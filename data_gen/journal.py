@@ -37,6 +37,9 @@ SYNC_SECONDS = 1.0
 and what arrives meanwhile is paid for: so not more often"""
 READ_BYTES = 1 << 13
 """Most rows are read back in one go"""
+NEEDED = {"key", "text", "usage", "model"}
+WRITTEN = {"name": "", "finish_reason": "stop", "attempts": 1, "seconds": 0.0, "time": ""}
+"""What else stands in a row, where nobody has made it shorter"""
 
 
 def request_hash(model: str, request: Request, *, local: bool, settings: Mapping[str, Any] | None = None) -> str:
@@ -99,6 +102,8 @@ class Journal:
                     break
                 try:
                     row = orjson.loads(line)
+                    if not row.keys() >= NEEDED:
+                        raise KeyError
                     where.put(row["key"], offset)
                     self._pay(row)
                 except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
@@ -171,7 +176,9 @@ class Journal:
         while b"\n" not in line and start + len(line) < self._end:
             line += os.pread(self._file, READ_BYTES, start + len(line))
         row = orjson.loads(line[: line.index(b"\n")])
-        return row if row["key"] == key else None
+        if row["key"] != key:
+            return None
+        return row if row.keys() >= WRITTEN.keys() else WRITTEN | row
 
     def start_again(self, first: Callable[[], None] = lambda: None) -> None:
         """Be empty; what it held is in the file until there is something new, and then beside it as `.old`, for it was
@@ -276,7 +283,7 @@ def _whole_rows(file: BinaryIO) -> Iterator[tuple[int, bytes, str]]:
     for line in file:
         try:
             row = orjson.loads(line)
-            if line.endswith(b"\n") and {"key", "text", "usage", "model"} <= row.keys():
+            if line.endswith(b"\n") and row.keys() >= NEEDED:
                 yield start, line, row["key"]
         except (orjson.JSONDecodeError, AttributeError):
             pass

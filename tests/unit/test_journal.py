@@ -73,6 +73,23 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
         Journal(tmp_path / "j")
 
 
+@pytest.mark.parametrize("field", ["name", "finish_reason", "attempts", "seconds", "time", "text", "usage", "model"])
+def test_rows_that_somebody_made_shorter(field: str, tmp_path: Path) -> None:
+    """What a row cannot do without is named; the rest is as of an answer that came at once."""
+    rows = [orjson.loads(line) for line in filled(tmp_path / "j").splitlines()]
+    del rows[1][field]
+    (tmp_path / "j").write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+    if field in {"text", "usage", "model"}:
+        with pytest.raises(DataError, match="line 2 is damaged"):
+            Journal(tmp_path / "j")
+        return
+    with Journal(tmp_path / "j") as journal:
+        row = journal.get("key1")
+        assert row is not None
+        assert {"name", "time", "text"} <= row.keys()
+        assert completion_of(row, "r1").text == "回答\n1"
+
+
 def test_compact_keeps_the_last_row_of_each_request(tmp_path: Path) -> None:
     lines = filled(tmp_path / "j").splitlines(keepends=True)
     changed = lines[1].replace(b'"m"', b'"n"')
