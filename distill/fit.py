@@ -97,7 +97,7 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
     before = folder / "recipe.yaml"
     if not last.is_file():
         # A run's end replaces student/, which in a folder of anything else may be the very model to begin with.
-        ours = (folder / "complete.json").is_file() or any(last.parent.glob("*.ckpt"))
+        ours = (folder / "complete.json").is_file() or any(last.parent.glob("best-step=*.ckpt"))
         if (folder / "student").exists() and not ours:
             raise DistillError(
                 f"{folder / 'student'} exists and is of no run of 'distill fit': give another "

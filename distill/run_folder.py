@@ -83,8 +83,7 @@ class RunFolder(Callback):
             return
         self.total = int(trainer.estimated_stepping_batches)
         folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "template.txt").write_text(trainer.datamodule.template.name + "\n", encoding="utf-8")
+        write_whole(folder / "template.txt", trainer.datamodule.template.name + "\n")
         data = trainer.datamodule
         write_whole(folder / "data_manifest.json", manifest_of(data.files["train"], data.records["train"]))
 
@@ -111,7 +110,7 @@ class RunFolder(Callback):
             state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
         folder = Path(trainer.default_root_dir)
         save_student(whole_student(pl_module.student, state), pl_module.tokenizer, folder / "student")
-        (folder / "complete.json").write_text(json.dumps(_goal(trainer) | {"seconds": seconds}), encoding="utf-8")
+        write_whole(folder / "complete.json", json.dumps(_goal(trainer) | {"seconds": seconds}))
 
 
 def _goal(trainer: Any) -> dict[str, int | None]:
