@@ -37,7 +37,8 @@ from data_gen.templates import get_template
 from distill.align import Aligner
 from distill.encoding import Side, encode_side
 from distill.targets import Targets
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 
 ROWS_AT_ONCE = 16
 TEMPLATE = get_template("qa")

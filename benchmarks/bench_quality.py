@@ -55,7 +55,7 @@ from distill.features import FeatureTerm
 from distill.losses import LossTerm
 from distill.module import Distiller
 from distill.stored import StoredSignals
-from students.tokenizers import load_tokenizer
+from students.load_tokenizers import load_tokenizer
 from students.train_tokenizers import train_byte_bpe, train_sentencepiece_bpe, train_wordpiece
 from teachers.panda import PandaTeacher
 

@@ -29,7 +29,8 @@ from distill.sharding import clip_gradients, plain_name, shard
 from distill.stored import StoredBatch, StoredSignals
 from distill.tutors import TeacherTerm, Tutor, batch_objective, pad_id
 from students.build import build_student, preset_names
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from teachers.base import DenseSignal, SignalTeacher, nearest
 from teachers.hidden import CatchLayers, find_blocks
 

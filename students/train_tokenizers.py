@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from students.errors import StudentError
-from students.tokenizers import LEAST, SPACE, load_tokenizer
+from students.load_tokenizers import LEAST, load_tokenizer
+from students.tokenizers import SPACE
 
 
 def train_wordpiece(texts: Iterable[str], size: int, folder: str | Path, *, lowercase: bool = False) -> Any:

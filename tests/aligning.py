@@ -9,7 +9,8 @@ from torch import Tensor
 from distill.align import Aligner
 from distill.encoding import Side
 from distill.plans import RowPlan
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from tests import tiny
 from tests.enumerated import sides
 

@@ -16,7 +16,7 @@ from distill.capture_data import Settings
 from distill.data import InstructionData
 from distill.losses import LossTerm
 from distill.module import Distiller
-from students.tokenizers import load_tokenizer
+from students.load_tokenizers import load_tokenizer
 from teachers.panda import PandaTeacher
 from tests import tiny
 

@@ -68,7 +68,7 @@ def _capture(args: Any) -> int:
     from distill.capture import capture
     from distill.capture_data import Settings
     from distill.quiet import quiet_transformers
-    from students.tokenizers import load_tokenizer
+    from students.load_tokenizers import load_tokenizer
 
     quiet_transformers()
     files = [args.inputs] if isinstance(args.inputs, str) else args.inputs

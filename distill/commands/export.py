@@ -105,7 +105,7 @@ def gather_card(args: argparse.Namespace, run: Path | None) -> dict[str, Any]:
 def load(source: Path, run: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer: of a folder as they are, of a checkpoint by its run's recipe."""
     from students.build import build_student
-    from students.tokenizers import load_tokenizer
+    from students.load_tokenizers import load_tokenizer
 
     if not source.is_file():
         folder = run / "student" if run else source

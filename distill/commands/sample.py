@@ -204,7 +204,7 @@ class TokenCount:
     """How many tokens a record's texts have; can be sent to another machine."""
 
     def __init__(self, tokenizer: str) -> None:
-        from students.tokenizers import load_tokenizer
+        from students.load_tokenizers import load_tokenizer
 
         # A worker has a folder of its own, so a relative path would lead elsewhere there.
         self.name = str(Path(tokenizer).absolute()) if Path(tokenizer).is_dir() else tokenizer

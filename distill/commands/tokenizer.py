@@ -137,7 +137,8 @@ def _show(args: Any) -> int:
     if not args.inputs:
         raise DistillError("name the tokenizer: distill tokenizer show FOLDER")
     from distill.quiet import quiet_transformers
-    from students.tokenizers import ByteView, load_tokenizer
+    from students.load_tokenizers import load_tokenizer
+    from students.tokenizers import ByteView
     from teachers.panda import EMBEDDED
 
     quiet_transformers()

@@ -17,7 +17,7 @@ from distill.cli import main
 from distill.data import InstructionData
 from distill.signal_keys import record_keys
 from distill.stored import StoredSignals
-from students.tokenizers import load_tokenizer
+from students.load_tokenizers import load_tokenizer
 from teachers.signal_store import SignalStore
 from tests import captured
 from tests.captured import TERMS, distiller, losses

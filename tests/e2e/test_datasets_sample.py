@@ -19,7 +19,7 @@ from data_gen.provenance import licence_notice
 from data_gen.records import Record
 from distill.cli import main
 from distill.commands.sample import TokenCount
-from students.tokenizers import load_tokenizer
+from students.load_tokenizers import load_tokenizer
 from tests.raw_files import write_raw
 from tests.tiny import byte_level_bpe, sentencepiece_like, wordpiece
 

@@ -12,7 +12,8 @@ import pytest
 from data_gen.records import Record, write_records
 from distill.cli import main
 from students.folders import beside
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from tests import tiny
 
 LINES = tiny.sentences()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from distill.align import Aligner
 from distill.plans import RowPlan
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from tests import tiny
 from tests.enumerated import sides
 from tests.plain_losses import set_loss

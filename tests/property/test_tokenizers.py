@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from students.train_tokenizers import train_byte_bpe, train_sentencepiece_bpe, train_wordpiece
 from tests import tiny
 

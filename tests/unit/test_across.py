@@ -22,7 +22,8 @@ from distill.module import Distiller
 from distill.partial import alm
 from distill.plan_batches import PlanBatch
 from distill.spans import span_slopes
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from students.train_tokenizers import train_byte_bpe
 from teachers.panda import PandaTeacher
 from tests import tiny

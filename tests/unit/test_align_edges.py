@@ -11,7 +11,8 @@ from torch import Tensor
 
 from distill import align
 from distill.align import Aligner
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from students.train_tokenizers import train_wordpiece
 from tests import aligning, tiny
 from tests.aligning import PAIRS, TEXTS, noise, planned

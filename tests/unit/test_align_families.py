@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from tests import tiny
 from tests.aligning import noise, planned
 from tests.masses import listed, moved, off_one

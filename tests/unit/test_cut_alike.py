@@ -18,7 +18,7 @@ from distill.losses import LossTerm
 from distill.module import Distiller
 from distill.signal_keys import cut_alike, weights_fingerprint
 from distill.stored import StoredSignals
-from students.tokenizers import load_tokenizer
+from students.load_tokenizers import load_tokenizer
 from teachers.panda import PandaTeacher
 from tests import tiny
 from tests.plain_loop import fit

@@ -20,7 +20,8 @@ from distill.encoded import EncodedRows
 from distill.encoding import encode_side
 from distill.errors import DistillError
 from distill.model_folders import teacher_template
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from tests import tiny
 
 LINES = tiny.sentences()

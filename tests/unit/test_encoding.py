@@ -9,7 +9,8 @@ from data_gen.records import Record
 from data_gen.templates import TEMPLATES, get_template
 from distill.encoding import Side, encode_side
 from distill.errors import DistillError
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from tests import tiny
 
 QA = get_template("qa")

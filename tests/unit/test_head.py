@@ -14,7 +14,8 @@ from data_gen.templates import get_template
 from distill.errors import DistillError
 from distill.evaluate import bits_of
 from distill.module import Distiller
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from teachers.base import TeacherError
 from teachers.head import is_plain
 from teachers.panda import PandaTeacher

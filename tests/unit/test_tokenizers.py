@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from students.errors import StudentError
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from students.train_tokenizers import train_byte_bpe, train_sentencepiece_bpe, train_wordpiece
 from tests import tiny
 
@@ -269,6 +270,6 @@ def test_refuses_a_file_and_bare_vocabularies(tmp_path: Path, monkeypatch: pytes
     llama = tmp_path / "llama"
     llama.mkdir()
     (llama / "tokenizer.model").write_bytes(b"no model")
-    monkeypatch.setattr("students.tokenizers.find_spec", lambda name: None)
+    monkeypatch.setattr("students.load_tokenizers.find_spec", lambda name: None)
     with pytest.raises(StudentError, match=r"needs sentencepiece: pip install 'minituo\[sentencepiece\]'"):
         load_tokenizer(llama)

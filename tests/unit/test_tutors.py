@@ -20,7 +20,8 @@ from distill.features import FeatureTerm
 from distill.losses import LossTerm
 from distill.module import Distiller
 from distill.tutors import TeacherTerm, Tutor, shares
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from teachers.panda import PandaTeacher
 from tests import tiny
 

@@ -9,7 +9,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from students.tokenizers import ByteView, load_tokenizer
+from students.load_tokenizers import load_tokenizer
+from students.tokenizers import ByteView
 from tests import tiny
 from tests.aligning import planned
 from tests.masses import moved
