@@ -151,10 +151,8 @@ def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Pr
         parts: list[int | None] = [*apportion(o.rows or 0, o.weights)]
     else:
         parts = [None] * len(sources) if o.rows is None else [*even(o.rows, len(sources))]
-    if o.budget is None:  # made on the spot, rows have no end
-        parts = [
-            part or (GENERATED_ROWS if source.generated else None) for source, part in zip(sources, parts, strict=True)
-        ]
+    if o.rows is None and o.budget is None:  # what is made on the spot has no end
+        parts = [GENERATED_ROWS if source.generated else None for source in sources]
     budgets = [None] * len(sources) if o.budget is None else [*even(o.budget, len(sources))]
     pools = [_pool(*each, o, bar) for each in zip(sources, parts, budgets, strict=True)]
     forms = {form for pool in pools for form in pool.forms()}

@@ -85,6 +85,13 @@ def test_a_folder_or_a_pattern_is_one_source() -> None:
         sample(["corpus/x*"])
 
 
+def test_an_input_whose_share_is_no_row_gives_none() -> None:
+    paths = [write(name, [row | {"instruction": name} for row in rows_of()]) for name in ("a.jsonl", "b.jsonl")]
+    for options in ({}, {"where": ["star>=3"]}, {"by": "star"}, {"convert": True}):
+        assert sample(paths, rows=1, weights=[0.3, 0.7], **options) == ["b.jsonl"]
+        assert sample(paths, rows=1, **options) == ["a.jsonl"]
+
+
 def test_what_lies_beside_rows_is_no_source_of_rows() -> None:
     """The manifest of a mix, and the table that a training made of it, which holds the same rows."""
     Path("corpus").mkdir()
