@@ -78,7 +78,7 @@ class Progress:
             self._print(now)
 
     def _rate(self, now: float) -> str:
-        return f"{(self.done - self._at_start) / max(now - self._start, 1e-9):.1f} {self.unit}/s"
+        return f"{(self.done - self._at_start) / max(now - self._start, 1e-9):,.1f} {self.unit}/s"
 
     def _left(self, now: float) -> str:
         """The remaining time, where it can be told."""
@@ -86,8 +86,8 @@ class Progress:
         return f"{told_time((self.total - self.done) * (now - self._start) / made)} left" if self.total and made else ""
 
     def _print(self, now: float) -> None:
-        of = f"/{self.total}" if self.total is not None else ""
-        parts = (f"{self.done}{of} {self.unit}", self._rate(now), self._left(now), self.note)
+        of = f"/{told_count(self.total)}" if self.total is not None else ""
+        parts = (f"{told_count(self.done)}{of} {self.unit}", self._rate(now), self._left(now), self.note)
         print(f"{self.title}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
 
     def _nothing_to_tell(self, failed: bool) -> bool:
@@ -102,6 +102,11 @@ class Progress:
             self._bar.stop()
         elif not self.late and not nothing:
             self._print(time.monotonic())
+
+
+def told_count(count: int) -> str:
+    """A number whose digits can still be counted."""
+    return f"{count:,}" if count >= 10_000 else str(count)
 
 
 def told_time(seconds: float) -> str:

@@ -164,6 +164,14 @@ class Stream:
         return max([broken, *(n for s in self.stop for n in range(1, len(s)) if whole.endswith(s[:n]))])
 
 
+def _text(line: str) -> str:
+    """A question; DistillError when its bytes were no UTF-8, which have come in as halves of surrogate pairs."""
+    if any("\ud800" <= letter <= "\udfff" for letter in line):
+        way = "iconv -f GBK -t UTF-8 questions.txt | distill chat ..."
+        raise DistillError(f"a question is no UTF-8; for text in GBK: {way}")
+    return line.strip()
+
+
 def talk(chat: Chat, lines: TextIO, out: TextIO) -> int:
     """Questions from `lines`, answers to `out`, until /exit, the end of the input, or Ctrl-C between answers."""
     alone = lines.isatty()
@@ -179,7 +187,7 @@ def talk(chat: Chat, lines: TextIO, out: TextIO) -> int:
             line = lines.readline()
         except KeyboardInterrupt:
             line = ""
-        question = line.strip()
+        question = _text(line)
         if not line or question in {"/exit", "/quit"}:
             if alone:
                 show("\n")

@@ -7,7 +7,9 @@ sentence and exit code 2; anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import sys
 from importlib import import_module
@@ -30,6 +32,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "recipes": ("distill.commands.recipes:main", "ls, cp: find a start"),
 }
 
+GO_ON = {"demo", "generate", "datasets", "capture", "fit"}
+"""Verbs that find what they have done already"""
 EXAMPLES = """\
   distill demo
   distill generate --strategy answer --teacher chatgpt --model gpt-4o-mini --instructions in.jsonl -o out.jsonl
@@ -40,6 +44,7 @@ EXAMPLES = """\
 
 def main(argv: list[str] | None = None) -> int:
     """Dispatch `argv` (default: the process's) and return its exit code."""
+    _speak_utf8()
     try:
         code = _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()  # here, not while the interpreter ends
@@ -47,6 +52,15 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+def _speak_utf8() -> None:
+    """Whatever the locale says. What comes in and is none is told by who reads it; what goes out always goes."""
+    out = "backslashreplace"
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, out), (sys.stderr, out)):
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower(), stream.errors) != ("utf-8", errors):
+            with contextlib.suppress(io.UnsupportedOperation):  # something was read already
+                stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -90,7 +104,8 @@ def run(verb: str, rest: list[str]) -> int:
         handler = getattr(import_module(module), function)
         code = handler([verb, *rest]) if module == "distill.fit" else handler(rest)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; run the same 'distill {verb}' command again to go on", file=sys.stderr)
+        how = "goes on" if verb in GO_ON else "begins again"
+        print(f"\ninterrupted; the same 'distill {verb}' command {how}", file=sys.stderr)
         return 130
     except Exception as error:
         sentence = user_sentence(error)

@@ -22,16 +22,18 @@ from distill.errors import DistillError
 from distill.features import FeatureLoss, FeatureTerm
 from distill.fused import fused_losses, teacher_logits
 from distill.losses import LossTerm, number
+from distill.optimizing import adamw, scheduled, tell_short_run
 from distill.packing import check_packing
 from distill.ranges import check_ranges
-from distill.schedules import check_schedule, learning_rate_factor
-from distill.sharding import clip_gradients, plain_name, shard
+from distill.schedules import check_schedule
+from distill.sharding import clip_gradients, shard
 from distill.stored import StoredBatch, StoredSignals
 from distill.tutors import TeacherTerm, Tutor, batch_objective, pad_id
 from students.build import build_student, preset_names
 from students.load_tokenizers import load_tokenizer
 from students.tokenizers import ByteView
 from teachers.base import DenseSignal, SignalTeacher, nearest
+from teachers.head import is_plain
 from teachers.hidden import CatchLayers, find_blocks
 
 
@@ -87,6 +89,11 @@ class Distiller(pl.LightningModule):
             raise DistillError("model.tokenizer is missing: name the student's tokenizer folder or hub id")
         self.tokenizer = load_tokenizer(path)
         self.student = build_student(student, self.tokenizer, seed=seed)
+        if not is_plain(self.student):
+            raise DistillError(
+                f"model.student: a {type(self.student).__name__} scales or caps its logits, which losses and "
+                "checkpoints' scores would not know of; take another student"
+            )
         self.student_view = ByteView(self.tokenizer)
         self.student.config.use_cache = False
         if attention:
@@ -233,18 +240,11 @@ class Distiller(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, decay on matrices only, with warm-up and the schedule counted in optimizer steps."""
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        matrices = [name for name in trained if plain_name(name) in self._matrices]  # parts have no shape of their own
-        groups = [
-            {"params": [trained[name] for name in matrices], "weight_decay": self.weight_decay},
-            {"params": [p for name, p in trained.items() if name not in matrices], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas, fused=True)
+        optimizer = adamw(trained, self._matrices, self.learning_rate, self.weight_decay, self.betas)
         self._total_steps = total = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: learning_rate_factor(self.schedule, step, self.warmup_steps, total, self.final_factor),
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if self.trainer.is_global_zero:
+            tell_short_run(self.warmup_steps, total)
+        return cast(Any, scheduled(optimizer, self.schedule, self.warmup_steps, total, self.final_factor))
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

@@ -10,6 +10,9 @@ from typing import Any
 
 from teachers.base import TeacherError, nearest
 
+HUB_S = 10.0
+"""So long the hub has to say whether it knows a model"""
+
 
 def check_source(path: str) -> None:
     """Raise TeacherError unless `path` is a folder with a config and safetensors, or may be a hub id."""
@@ -50,6 +53,28 @@ def _check_hub_id(path: str) -> None:
     if "/" not in path:  # the hub's few ids without an owner have one now: openai-community/gpt2
         names = ["embedded", *sorted(p.name for p in Path().iterdir() if p.is_dir())[:20]]
         raise TeacherError(f"no folder {path}{nearest(path, names)}; a hub id has a slash, as Qwen/Qwen2.5-7B")
+    _ask_hub(path)
+
+
+def _ask_hub(model: str) -> None:
+    """Raise TeacherError for a hub id of no model, or when nobody can be asked: at once, not after many tries."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    if isinstance(try_to_load_from_cache(model, "config.json"), str):
+        return
+    try:
+        HfApi().model_info(model, timeout=HUB_S)
+    except GatedRepoError:  # what to do is told where the file is asked for
+        return
+    except RepositoryNotFoundError:
+        raise TeacherError(f"there is no folder {model} here, and no such model on the hub") from None
+    except HfHubHTTPError:  # a mirror that only serves files
+        return
+    except Exception as error:  # noqa: BLE001  no network, a proxy, a hub that is down: each has classes of its own
+        raise TeacherError(
+            f"there is no folder {model} here, and the hub cannot be asked for such a model ({first_line(error)})"
+        ) from None
 
 
 def check_device(device: str) -> None:

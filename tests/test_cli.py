@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def test_errors_for_the_user_are_sentences_and_bugs_are_not(
         ),
         (OSError(28, "No space left on device", "y"), 2, "no space left on the disk while writing y"),
         (OSError(27, "File too large", "z"), 2, "no space left on the disk while writing z"),
-        (KeyboardInterrupt(), 130, "run the same 'distill report' command again to go on"),
+        (KeyboardInterrupt(), 130, "the same 'distill report' command begins again"),
     ):
         handler.error = error
         assert main(["report"]) == code
@@ -124,6 +125,19 @@ def test_a_closed_pipe_is_no_traceback(command: str) -> None:
     )  # fmt: skip
     assert done.returncode in {0, 1}
     assert done.stderr == ""
+
+
+def test_any_locale_speaks_chinese(tmp_path: Path) -> None:
+    """A terminal that says it is ASCII is given UTF-8; bytes of another encoding are told, not answered."""
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    (tmp_path / "q.jsonl").write_text('{"问": "你好"}\n', encoding="utf-8")
+    asked = [sys.executable, "-m", "distill", "sample", "q.jsonl", "--convert", "-o", "out.jsonl"]
+    done = subprocess.run(asked, capture_output=True, env=env, cwd=tmp_path, check=False)
+    assert (done.returncode, "问" in done.stderr.decode()) == (2, True)
+    chat = [sys.executable, "-m", "distill", "chat", "embedded", "--max-tokens", "1"]
+    done = subprocess.run(chat, input="你好\n".encode("gbk"), capture_output=True, env=env, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().startswith("distill: a question is no UTF-8; for text in GBK: iconv")
 
 
 def test_python_dash_m() -> None:

@@ -37,12 +37,15 @@ def main(argv: list[str]) -> int:
     if not args.path:
         raise DistillError(f"where to? Say: distill recipes cp {args.name} my.yaml")
     target = copy_recipe(args.name, Path(args.path), args.force)
-    print(f"{target}: edit it, then: distill fit --config {target}")
+    verb = "generate" if "strateg" in target.read_text(encoding="utf-8") else "fit"
+    print(f"{target}: edit it, then: distill {verb} --config {target}")
     return 0
 
 
 def _parser() -> Arguments:
-    parser = Arguments("recipes", "Recipes for 'distill fit' that ship with the package.", epilog=EXAMPLES)
+    parser = Arguments(
+        "recipes", "Recipes for 'distill fit' and 'distill generate' that ship with the package.", epilog=EXAMPLES
+    )
     parser.add_argument("action", nargs="?", default="ls", choices=["ls", "show", "cp"], help="ls is the default")
     parser.add_argument("name", nargs="?", help="of a recipe, for show and cp")
     parser.add_argument("path", nargs="?", help="for cp: a file, or a folder to put it into")

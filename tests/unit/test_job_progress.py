@@ -221,5 +221,5 @@ def test_a_long_note_takes_no_room_from_the_bar(monkeypatch: pytest.MonkeyPatch)
         shown = [
             "".join(part.text for part in line).rstrip() for line in console.render_lines(bar._bar.live.renderable)
         ]
-    assert re.match(r"work .* 3/30 +[\d.]+ rows/s \d+ s left$", shown[0])
+    assert re.match(r"work .* 3/30 +[\d.,]+ rows/s \d+ s left$", shown[0])
     assert " ".join(line.strip() for line in shown[1:]) == ("of which nobody knows what it is good for, " * 4).strip()

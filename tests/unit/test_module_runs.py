@@ -53,6 +53,13 @@ def test_a_student_that_went_astray_is_one_sentence(
         fit(model, InstructionData(ground.train, batch_size=6))
 
 
+def test_a_warm_up_longer_than_the_run_is_told(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    for warmup in (2, 3):
+        fit(distiller(ground, [CE], warmup_steps=warmup), InstructionData(ground.train, batch_size=6), steps=3)
+    told = [line for line in capsys.readouterr().err.splitlines() if "warmup" in line]
+    assert told == ["model.warmup_steps is 3, the run has 3 steps: it ends before its learning rate is reached"]
+
+
 def test_a_gradient_that_is_no_number_takes_no_step(ground: Ground) -> None:
     """Clipping by a norm that is none would make every weight be none."""
     model = distiller(ground, [CE])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,3 +112,25 @@ def test_an_apples_gpu_is_not_taken_by_itself(kind: str, device: str, monkeypatc
     assert PandaTeacher()._torch_device() == device
     with pytest.raises(TeacherError, match=r"device mps: Apple's GPUs do not compute in float64"):
         PandaTeacher(device="mps")
+
+
+def test_a_folder_that_is_not_there_may_be_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is asked once, with a limit of time; what is in its cache needs no asking."""
+    import huggingface_hub
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TeacherError, match="there is no folder models/panda-7b here, and the hub cannot be asked"):
+        PandaTeacher("models/panda-7b")
+    asked: list[str] = []
+
+    def model_info(self: object, name: str, timeout: float) -> None:
+        asked.append(name)
+        response = SimpleNamespace(headers={}, request=None, status_code=404)
+        raise huggingface_hub.errors.RepositoryNotFoundError("404", response=response)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    with pytest.raises(TeacherError, match="there is no folder models/panda-7b here, and no such model on the hub"):
+        PandaTeacher("models/panda-7b")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "config.json")
+    PandaTeacher("models/panda-7b")
+    assert asked == ["models/panda-7b"]
