@@ -30,6 +30,7 @@ from distill.draws import Kept, Rare, drawn, likeliest, moved_draws, moved_likel
 from distill.errors import DistillError
 from distill.fused import teacher_logits
 from distill.model_folders import teacher_template
+from distill.ragged import members
 from distill.reading import Tables
 from distill.signal_keys import cut_alike, data_fingerprint, row_check, tokenization, weights_fingerprint
 from distill.targets import placed_masses
@@ -202,8 +203,8 @@ class _TeacherRun(Run):
         uniform = self._uniform(keys, ours) if self.settings.method == "sampled" else None
         # What the student lost at its maximum length is not asked for; nor is there more than the teacher read.
         counts = np.minimum(theirs, ours)
-        at = np.concatenate([np.arange(n) + s for n, s in zip(counts, np.cumsum(theirs) - theirs, strict=True)])
-        into = np.concatenate([np.arange(n) + s for n, s in zip(counts, np.cumsum(ours) - ours, strict=True)])
+        of, nth = members(counts)
+        at, into = ((np.cumsum(side) - side)[of] + nth for side in (theirs, ours))
         parts = []
         for part in np.array_split(np.arange(len(at)), max(-(-len(at) // self._step(signal)), 1)):
             p = self._p(signal, torch.from_numpy(at[part]))

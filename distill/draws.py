@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distill.ragged import members
 from distill.reading import Tables
 from distill.targets import Placed
 
@@ -146,8 +147,7 @@ def _heaviest_first(
     order = np.lexsort((-weight, row))
     row, kind, weight = row[order], kind[order], weight[order]
     if size is not None:
-        counts = np.bincount(row, minlength=rows)
-        rank = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+        _, rank = members(np.bincount(row, minlength=rows))
         row, kind, weight = row[rank < size], kind[rank < size], weight[rank < size]
     tail = None if total is None else (total - np.bincount(row, weight, rows)).clip(min=0)
     some = kind >= tables.student_size

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from distill.gradients import Rows, row_gradient
 from distill.losses import LossTerm, number
+from distill.ragged import members_of
 
 AT_ONCE_CPU = 2**18
 """Numbers of one matrix that are worked on at a time"""
@@ -48,7 +49,7 @@ class ListedTeacher:
     def padded(self) -> tuple[Tensor, Tensor]:
         """ids (positions, k), -1 where there is none, and masses."""
         counts = torch.bincount(self.row, minlength=len(self.tail))
-        nth = torch.arange(len(self.row), device=self.row.device) - (counts.cumsum(0) - counts)[self.row]
+        _, nth = members_of(counts)
         shape = len(self.tail), int(counts.max()) if len(counts) else 0
         ids, mass = self.ids.new_full(shape, -1), self.mass.new_zeros(shape)
         ids[self.row, nth], mass[self.row, nth] = self.ids, self.mass

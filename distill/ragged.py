@@ -1,10 +1,25 @@
-"""Rows of numbers of any length, one after the other in one array that grows as new rows are met."""
+"""Rows of any length, one after the other: which row and which place in it each member has; a table of such rows that
+grows as new ones are met."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
 import numpy as np
+import torch
+from torch import Tensor
+
+
+def members(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows of so many members each: the row of every member, and its place there; (members)."""
+    of = np.repeat(np.arange(len(counts)), counts)
+    return of, np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
+
+
+def members_of(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of tensors."""
+    of = torch.repeat_interleave(counts)
+    return of, torch.arange(len(of), device=of.device) - (counts.cumsum(0) - counts)[of]
 
 
 class Ragged:
@@ -42,6 +57,5 @@ class Ragged:
         its place in its row, (entries), and itself, (entries, columns) int64."""
         starts = np.where(which >= 0, self._ends[which], 0)
         counts = np.where(which >= 0, self._ends[which + 1] - starts, 0)
-        of = np.repeat(np.arange(len(which)), counts)
-        place = np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
+        of, place = members(counts)
         return of, place, self._flat[starts[of] + place].astype(np.int64)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distill.losses import forward_kl
+from distill.ragged import members_of
 
 RELATION_HEADS = 12
 """Values are split into so many heads at most, which must divide both widths (MiniLMv2 takes 12 to 64)"""
@@ -32,8 +33,7 @@ class Grid:
         else:
             order = torch.argsort(at[:, 0] * (at[:, 1].max() + 1 if tokens else 1) + at[:, 1], stable=True)
             counts = at[order, 0].unique_consecutive(return_counts=True)[1]
-            row = torch.repeat_interleave(torch.arange(len(counts), device=device), counts)
-            column = torch.arange(tokens, device=device) - (counts.cumsum(0) - counts)[row]
+            row, column = members_of(counts)
             self.index = order.new_full((len(counts), int(counts.max()) if tokens else 0), tokens)
             self.index[row, column] = order
         self.there = self.index < tokens

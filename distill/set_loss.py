@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill.ragged import members_of
 from distill.reading import Tables
 from distill.targets import Targets
 
@@ -121,9 +122,7 @@ class _Part:
 
     def _one_by_one(self, tables: Tables, q: Tensor, value: Tensor, factor: Tensor) -> None:
         """Small sets, member by member."""
-        sizes = self.high - self.low
-        of = torch.repeat_interleave(sizes)  # (members): the set of each
-        nth = torch.arange(len(of), device=of.device) - (sizes.cumsum(0) - sizes)[of]
+        of, nth = members_of(self.high - self.low)  # (members): the set of each, and its place there
         at = self.set_row[of] * q.shape[-1] + tables.order[self.low[of] + nth]
         inside = torch.where(self.extra >= 0, q[self.set_row, self.extra.clamp_min(0)], 0.0)
         inside = inside.index_add_(0, of, q.view(-1)[at]).clamp_min_(1e-30)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill.plan_batches import PlanBatch
 from distill.plans import NO_REST
+from distill.ragged import members_of
 from distill.reading import Tables, TeacherRows
 
 LEAST = 1e-6
@@ -97,8 +98,7 @@ def _with_spaces(placed: Placed, total: Tensor, spaces: Tensor) -> tuple[Placed,
     order = _ascending(placed.row)
     ends = placed.row[order]
     first, last = torch.searchsorted(ends, like), torch.searchsorted(ends, like, right=True)
-    of = torch.repeat_interleave(last - first)
-    nth = torch.arange(len(of), device=of.device) - ((last - first).cumsum(0) - (last - first))[of]
+    of, nth = members_of(last - first)
     from_ = order[first[of] + nth]
     more = Placed(row[of], placed.kind[from_], placed.mass[from_], placed.sets)
     return _join(placed, more), total.index_put((row,), total[like])
