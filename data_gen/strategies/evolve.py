@@ -71,6 +71,10 @@ _HEAD = re.compile(
 _GREETING = re.compile(
     r"\A(?:好的?|当然|當然|没问题|沒問題|sure|okay|here (?:is|are))[^\n]{0,40}[:：]\s*\n", re.IGNORECASE
 )
+_EXPLAINS = re.compile(
+    r"\n\s*(?:\((?:说明|注|解释|改动)[^\n]{0,4}:[^\n]*\)|(?:改[动写]说明|修改说明|解释|改动)[^\n]{0,2}:[^\n]*)\s*\Z"
+)
+"""A last line about the change"""
 _CANNOT = re.compile(r"抱歉|对不起|很遗憾|无法(?:回答|完成|提供)|sorry", re.IGNORECASE)
 _SAME = re.compile(r"(?<!不)(?<!并非)(?<!非)相同|(?<!不)一样|\b(?:same|equal|identical)\b", re.IGNORECASE)
 _OTHER = re.compile(r"不(?:相|太|完全|尽)?(?:相同|同|一样)|(?:并非|非)相同|\b(?:differ|not)", re.IGNORECASE)
@@ -208,10 +212,14 @@ def evolved(text: str) -> str:
         text = json_text(next(iter(items[0].values())))
     text = re.sub(r"</?任[务務][一二]?(?:\s*[0-9a-f]{8})?>", "", text).strip()
     text = trimmed(_GREETING.sub("", text, count=1))
+    if told := _EXPLAINS.search(plain(text)):
+        text = text[: told.start()]
     if not is_json(text) and (head := _HEAD.match(plain(text))):
         text = text[head.end() :].strip()
     if "```" not in text[3:-3]:
         text = re.sub(r"\A```\w*\n(.*)\n```\Z", r"\1", text, flags=re.S).strip()
+    if len(re.findall(r"^\s*\d+[.、](?!\d)", plain(text), re.M)) == 1:  # a list of one
+        text = re.sub(r"\A\s*[0-9０-９]+[.．、](?!\d)\s*", "", text)
     whole = re.fullmatch(r"[“\"「]([^“”\"「」]+)[”\"」]", text)
     return (whole.group(1) if whole else text).strip("*").strip()
 

@@ -51,6 +51,8 @@ def test_lists_in_plain_lines_and_broken_ones() -> None:
         ("“写一首诗。”", "写一首诗。"),
         ("<任务 0a1b2c3d>\n写一首诗。\n</任务 0a1b2c3d>", "写一首诗。"),
         ("用“春”写一首诗：“雪”也可以。", "用“春”写一首诗：“雪”也可以。"),
+        ("3.14是什么数？", "3.14是什么数？"),
+        ("写一首诗：\n1. 押韵", "写一首诗：\n1. 押韵"),
     ],
 )
 def test_evolved_tasks_are_read(text: str, task: str) -> None:
@@ -198,6 +200,8 @@ def test_conversations_are_read_without_what_stands_between_turns(text: str) -> 
         "Rewritten task: 写一首诗",
         "好的，以下是您要的内容：\n\n写一首诗\n\n---\n希望这些任务对您有帮助！",
         "<任務>\n写一首诗\n</任務>",
+        "改后任务：写一首诗\n\n（说明：增加了体裁的限制。）",
+        "1. 写一首诗\n解释：加深了难度。",
         "<think>怎么改？</think>\n写一首诗",
         '{"任务": "写一首诗"}',
     ],
