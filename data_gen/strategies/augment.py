@@ -37,7 +37,7 @@ MOST_SHOWN = 20
 """Questions that are there already, shown at most"""
 
 _WORDS = {"question": "问题|问|question|Q", "answer": "回答|答案|答|answer|A"}
-_PAIR, _INLINE = labels(_WORDS), labels(_WORDS, inline=True)
+_PAIR, _INLINE = labels(_WORDS, dotted=True), labels(_WORDS, inline=True)
 _UNKNOWN = re.compile(
     r"(?:短文|文中|原文|文章|材料|上文)(?:里|中)?(?:并)?(?:没有|没|未|并未)(?:提|说|明|给|交代)"
     r"|无法(?:确定|得知|判断|回答)|不得而知"

@@ -54,16 +54,16 @@ def plain(text: str) -> str:
     return simplified(text.translate(_WIDTH))
 
 
-def labels(words: Mapping[str, str], *, inline: bool = False) -> re.Pattern[str]:
+def labels(words: Mapping[str, str], *, inline: bool = False, dotted: bool = False) -> re.Pattern[str]:
     """Finds in a plain text where labels stand, a named group a kind: `4. 指令:`, `**输入**:`, `### 输出 4:`, `【问】`.
 
-    They begin a line; `inline` ones may also come after a space or the end of a sentence.
+    They begin a line; `inline` ones may also come after a space or the end of a sentence. `dotted`: `Q1.` is one, too.
     """
     names = "|".join(f"(?P<{name}>{alike})" for name, alike in words.items())
     return re.compile(
         rf"{'(?:^|(?<=[ ?!。;]))' if inline else '^'}{_INDENT}{_NUMBERED}[*【\[(<]{{0,4}}(?:{names})"
         rf"[ \t]{{0,4}}(?:\(?第?{COUNT}轮?\)?)?[*】\])>]{{0,4}}"
-        rf"(?:[ \t]{{0,4}}:[*]{{0,4}}|(?<=[0-9])[.、]|(?<=】))[ \t]{{0,4}}",
+        rf"(?:[ \t]{{0,4}}:[*]{{0,4}}{'|(?<=[0-9])[.、]' if dotted else ''}|(?<=】))[ \t]{{0,4}}",
         re.MULTILINE | re.IGNORECASE,
     )
 

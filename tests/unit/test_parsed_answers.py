@@ -122,6 +122,8 @@ def test_tasks_are_read_out_of_many_forms(text: str) -> None:
 
 
 def test_what_belongs_to_a_task_stays_in_it() -> None:
+    (task,) = parse_tasks("指令：写一个函数\n输入1、2时给出3\n输入：无\n输出：好")
+    assert task.instruction == "写一个函数\n输入1、2时给出3"
     code = "```python\nprint(1)\n```"
     (task,) = parse_tasks(f"指令：写代码\n输出：如下：\n{code}\n\n---\n以上就是一个任务。")
     assert task.output == f"如下：\n{code}"
@@ -173,6 +175,7 @@ def test_pairs_are_read_in_either_width_and_as_json(text: str) -> None:
 
 
 def test_choices_are_part_of_a_question() -> None:
+    assert parse_pairs("Q1. 谁？\nA1. 他。") == [("谁？", "他。")]
     assert parse_pairs("1. 问：首都是？\nA. 北京\nB. 上海\n1. 答：A") == [("首都是？\nA. 北京\nB. 上海", "A")]
 
 
