@@ -76,7 +76,7 @@ def test_ctrl_c_says_how_to_go_on() -> None:
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=20)
         assert run.returncode == 130
-        assert "run the same 'distill generate' command again to go on" in err
+        assert "the same 'distill generate' command goes on" in err
         assert "Traceback" not in err
         assert len(rows("out.jsonl.journal")) == server.answered.total() < 200  # what was in flight was kept
         assert main(arguments(server)) == 0
@@ -178,7 +178,7 @@ def test_ctrl_c_does_not_wait_for_a_long_retry_after() -> None:
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=30)
     assert (run.returncode, time.monotonic() - begun < 10) == (130, True)
-    assert "go on" in err
+    assert "goes on" in err
     assert len(rows("out.jsonl.journal")) == server.answered.total()
 
 
@@ -336,18 +336,6 @@ def test_thoughts_that_take_all_tokens_are_paid_for_once(policy: str, capsys: py
         assert main([*argv, "--instructions", "in.jsonl", "--on-length", policy, "-o", "out.jsonl"]) == 0
     assert server.asked == dict.fromkeys(range(4), 1)
     assert "rejected: cut off before it began 1" in capsys.readouterr().out
-
-
-def test_an_answer_that_is_no_json_is_turned_down(capsys: pytest.CaptureFixture[str]) -> None:
-    questions(6)
-    with FaultServer(lambda number, attempt: "length" if number == 5 else None) as server:
-        server.answer = lambda body: "不是JSON" if "#1#" in str(body) else '{"答": "是"}'
-        argv = ["generate", "--strategy", "answer", "--teacher", "chatgpt", "--model", "mock", "--base-url", server.url]
-        argv += ["--instructions", "in.jsonl", "--response-format", "json", "--filters", "{chinese_share: false}"]
-        assert main([*argv, "-o", "out.jsonl"]) == 0
-        assert server.asked == {0: 1, 1: 3, 2: 1, 3: 1, 4: 1, 5: 1}
-    assert "rejected: no JSON 1, truncated 1" in capsys.readouterr().out
-    assert len(rows()) == 4
 
 
 def test_help_is_quick_and_light() -> None:

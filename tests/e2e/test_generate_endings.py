@@ -104,7 +104,7 @@ def test_ctrl_c_counts_by_reason() -> None:
         _, err = run.communicate(timeout=20)
     assert run.returncode == 130
     check(err)
-    assert err.index("so far:") < err.index("run the same 'distill generate' command again")
+    assert err.index("so far:") < err.index("the same 'distill generate' command goes on")
 
 
 def test_what_gives_no_row_counts_by_reason(capsys: pytest.CaptureFixture[str]) -> None:

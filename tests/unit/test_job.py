@@ -97,6 +97,13 @@ def test_other_filters_read_the_journal_again(tmp_path: Path) -> None:
     assert (report.accepted, report.rejected, teacher.asked) == (0, {"output too long": 6}, [])
 
 
+def test_an_answer_that_is_no_json_where_it_was_asked_for(tmp_path: Path) -> None:
+    teacher = ScriptedTeacher(lambda request: '{"答": "是"}' if "第1个" not in said(request) else "不是JSON")
+    teacher.wants_json = True  # type: ignore[attr-defined]
+    report = run(questions(tmp_path / "in.jsonl", 4), teacher, tmp_path / "out.jsonl", filters={"chinese_share": False})
+    assert (report.accepted, report.rejected) == (3, {"no JSON": 1})
+
+
 def test_an_output_of_another_recipe_is_refused(tmp_path: Path) -> None:
     path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     run(questions(path, 3), ScriptedTeacher(), out)
