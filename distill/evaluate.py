@@ -29,10 +29,13 @@ from data_gen.progress import Progress
 from data_gen.records import DataError, Record, read_records
 from data_gen.templates import Template, get_template
 from distill.errors import DistillError
-from distill.files import write_whole
+from distill.files import check_own, write_whole
 from distill.model_folders import model_folder, trained_template
 from distill.quiet import quiet_transformers
 from teachers.head import is_plain
+
+OWN = b'{\n  "data": '
+"""How a file of scores begins"""
 
 
 @dataclass
@@ -192,6 +195,7 @@ def main(argv: list[str]) -> int:
         get_template(options.template)
     if options.json:  # found out before the models are asked, not after
         check_target(options.json)
+        check_own(options.json, OWN)
     records = load_rows(options.data, options.rows, options.seed)
     quiet_transformers()
     scores = _score_all(options, records)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
+from data_gen.records import read_records
 from distill.callbacks import default_callbacks
 from distill.data import InstructionData
 from distill.errors import DistillError
@@ -23,7 +26,7 @@ from distill.fit_errors import first_sentence
 from distill.module import Distiller
 from distill.ranges import RANGES, check_ranges, check_seed
 from distill.resuming import StepTimer, StopPolitely
-from distill.run_folder import AtomicCheckpointIO, is_complete
+from distill.run_folder import AtomicCheckpointIO, best_checkpoint, is_complete
 from distill.sharding import check_strategy
 
 SETTING = re.compile(r"val_check_interval|Early stopping conditioned on metric")
@@ -161,6 +164,8 @@ class DistillCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Go on from the run's last checkpoint when it is the same recipe; write down what is resolved."""
+        for file in chain(*self.datamodule.files.values()):  # a mistyped name is none of the folder's faults
+            next(iter(read_records(file)), None)
         resolved = self._parser("fit").dump(self.config["fit"], skip_none=False)
         last = check_run_folder(self.folder, resolved)
         if last is not None and self.config_init["fit"]["ckpt_path"] is None:
@@ -173,6 +178,21 @@ class DistillCLI(LightningCLI):
                 _ = getattr(tutor.teacher, "model", None)
         if self.trainer.is_global_zero and not self.complete:
             write_whole(self.folder / "recipe.yaml", resolved)
+
+    def _of_the_run(self) -> None:
+        """Without a checkpoint's name, the run's own best one is meant; weights that nobody has trained are told of."""
+        given, folder = self.config_init[self.subcommand], self.folder / "checkpoints"
+        if given["ckpt_path"] is not None:
+            return
+        found = best_checkpoint(folder)
+        if found is None:
+            told = f"no checkpoint in {folder} and no --ckpt_path: this is model.student as the recipe makes it"
+        else:
+            given["ckpt_path"], told = str(found), f"checkpoint: {found}"
+        if self.trainer.is_global_zero:
+            print(told, file=sys.stderr)
+
+    before_validate = before_test = before_predict = _of_the_run
 
     def fit(self, model: Any, **kwargs: Any) -> None:
         """Train, unless the run is complete."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.records import DataError
-from distill.files import write_whole
+from distill.files import check_own, write_whole
 from distill.report_page import page, words
 from distill.report_sections import Run, data, recipes, samples, scores, training
 from teachers.base import nearest
@@ -130,6 +130,7 @@ def main(argv: list[str]) -> int:
     output = options.output or options.folder / "report.html"
     if output.is_dir():
         raise DataError(f"{output} is a folder; give the page a name: -o {output / 'report.html'}")
+    check_own(output, b"<!doctype html>")
     write_whole(output, build_page(options.folder, options.language))
     print(f"report: {output}", file=sys.stderr)
     return 0

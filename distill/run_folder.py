@@ -117,6 +117,13 @@ def _goal(trainer: Any) -> dict[str, int | None]:
     return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
 
 
+def best_checkpoint(folder: Path) -> Path | None:
+    """Of a folder of checkpoints: the best by validation, or else the last; None where there is none."""
+    best = sorted(folder.glob("best-*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    last = folder / "last.ckpt"
+    return best[-1] if best else last if last.is_file() else None
+
+
 def is_complete(trainer: Any) -> bool:
     """Whether the run folder holds a student that was trained to the end the trainer has now."""
     done = Path(trainer.default_root_dir) / "complete.json"

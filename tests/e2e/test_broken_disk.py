@@ -64,7 +64,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 def test_a_full_disk(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the last byte does not fit, the old file stays, and no part of the new one."""
-    Path("scores.json").write_text("old")
+    Path("scores.json").write_text('{\n  "data": "old"}')
     before = state(run.parent)
     write = Path.write_bytes
 

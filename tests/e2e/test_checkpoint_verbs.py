@@ -49,6 +49,28 @@ def test_the_loss_of_a_checkpoint_is_that_of_training(verb: str, run: Path, caps
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+def test_without_a_name_the_best_checkpoint_of_the_run_is_meant(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where the folder has none, what is scored is said."""
+    (best,) = (run / "checkpoints").glob("best-*.ckpt")
+    scores = []
+    for more in ([], ["--ckpt_path", str(best)], ["--trainer.default_root_dir", str(tmp_path)]):
+        assert main(["validate", "--config", str(run / "recipe.yaml"), *more]) == 0
+        scores.append(capsys.readouterr())
+    assert scores[0].out == scores[1].out != scores[2].out
+    assert f"checkpoint: {best}\n" in scores[0].err
+    assert "checkpoint" not in scores[1].err
+    assert f"no checkpoint in {tmp_path / 'checkpoints'} and no --ckpt_path" in scores[2].err
+
+
+def test_a_mistyped_file_is_no_other_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", str(run / "recipe.yaml"), "--data.train", str(run.parent / "trian.jsonl")]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean" in said
+    assert "other settings" not in said
+
+
 @pytest.mark.parametrize(("setting", "weight"), [("n_layer=2", "h.1.ln_1.weight"), ("n_embd=16", "wte.weight")])
 def test_a_checkpoint_of_another_model(
     setting: str, weight: str, run: Path, capsys: pytest.CaptureFixture[str]

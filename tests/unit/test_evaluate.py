@@ -40,3 +40,19 @@ def test_everybody_is_asked_alike(
     assert [size for _, size in seen] == [2, 2]
     assert len({kind for kind, _ in seen}) == 1
     assert "50.0%" in capsys.readouterr().out
+
+
+def test_nobody_elses_file_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither by scores nor by a page, least of all what is read."""
+    data = tmp_path / "val.jsonl"
+    write_records(data, [Record("一", output="好")])
+    before = data.read_bytes()
+    for argv in (
+        ["eval", "embedded", "--data", str(data), "--json", str(data)],
+        ["report", str(tmp_path), "-o", str(data)],
+    ):
+        assert main(argv) == 2
+        assert f"{data} exists and was not written by this command" in capsys.readouterr().err
+    assert data.read_bytes() == before
+    for _ in range(2):  # its own may be written anew
+        assert main(["eval", "embedded", "--data", str(data), "--json", str(tmp_path / "scores.json")]) == 0
