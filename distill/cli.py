@@ -7,12 +7,16 @@ sentence and exit code 2; anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import io
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("distill.demo:main", "the whole pipeline on the embedded teacher, offline, on a laptop CPU"),
@@ -46,12 +50,33 @@ def main(argv: list[str] | None = None) -> int:
     """Dispatch `argv` (default: the process's) and return its exit code."""
     _speak_utf8()
     try:
-        code = _dispatch(sys.argv[1:] if argv is None else argv)
+        with _hearing_ctrl_c():
+            code = _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()  # here, not while the interpreter ends
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+@contextlib.contextmanager
+def _hearing_ctrl_c() -> Iterator[None]:
+    """Ctrl-C counts where Python would drop it, too: in the destructor of something that was loaded or trained."""
+    before = sys.unraisablehook
+
+    def hear(lost: Any) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            again = threading.Timer(0.01, _thread.interrupt_main)  # in here it would be dropped once more
+            again.daemon = True
+            again.start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _speak_utf8() -> None:

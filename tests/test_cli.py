@@ -7,9 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +116,31 @@ def test_errors_for_the_user_are_sentences_and_bugs_are_not(
     handler.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         main(["report"])
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (ValueError, 0)])
+def test_ctrl_c_in_a_destructor_is_not_lost(
+    error: type[BaseException], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python tells of an exception there and goes on."""
+
+    class Trained:
+        def __del__(self) -> None:
+            raise error
+
+    def verb(argv: list[str]) -> int:
+        Trained()
+        until = time.monotonic() + (5 if error is KeyboardInterrupt else 0)
+        while time.monotonic() < until:
+            pass
+        return 0
+
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    monkeypatch.setattr("distill.chat.main", verb)
+    assert main(["chat"]) == code
+    assert [lost.exc_type for lost in told] == ([] if code else [ValueError])
+    assert sys.unraisablehook == told.append
 
 
 @pytest.mark.parametrize("command", ["--help", "datasets show coig", "recipes show demo_kd"])
