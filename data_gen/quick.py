@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_gen.line_index import NoIndex, open_index
-from data_gen.outputs import block_writer, check_output
+from data_gen.outputs import block_writer, check_output, refuse_inputs
 from data_gen.ranks import Order
 
 
@@ -19,6 +19,7 @@ def quick_sample(path: str, out: str, rows: int, seed: int, force: bool) -> int 
     if rows < 1 or not path.lower().endswith((".jsonl", ".ndjson")) or not file.is_file():
         return None
     check_output(Path(out), force)
+    refuse_inputs(Path(out), [file])
     try:
         index = open_index(file)
         if rows > len(index):

@@ -21,12 +21,12 @@ from data_gen.choice import Wanted, check_readable, check_where, choose
 from data_gen.heldout import OneQuestion, is_heldout
 from data_gen.inputs import open_inputs
 from data_gen.line_index import NoIndex
-from data_gen.outputs import Together, Write, check_output
+from data_gen.outputs import Together, Write, check_output, refuse_inputs
 from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
 from data_gen.ranks import Order
 from data_gen.records import DataError
-from data_gen.registry import GENERATED_ROWS, tell_replaced
+from data_gen.registry import GENERATED_ROWS, locate, tell_replaced
 from data_gen.rows import Tally
 from data_gen.shards import Measure, Seen
 from data_gen.source_yaml import Source
@@ -98,6 +98,9 @@ def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summa
     _check_options(inputs, outs, o)
     parse_all(o.where)  # a wrong filter is found before any file is opened
     sources = open_inputs(inputs, o.columns, o.data_dir)
+    read = [locate(source, file, o.data_dir) for source in sources for file in source.files]
+    for out in outs:
+        refuse_inputs(out, filter(Path.exists, read))
     tell_replaced(sources)
     with Progress("sample", unit="rows read") as bar:
         try:

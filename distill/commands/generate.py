@@ -98,7 +98,7 @@ def summary(output: str, report: Any, rows: int | None) -> str:
     if not report.ran:
         return f"{output} is complete: {report.accepted} rows; give another -o, or --force to start again"
     lines = [f"{output}: {report.accepted} rows"]
-    if rows is not None and report.accepted < rows and report.exhausted:
+    if rows is not None and report.accepted < rows and report.exhausted and not report.stopped:
         lines[0] += f" of {rows} (there is nothing more to ask)"
     if len(report.accepted_of) > 1:
         shares = (f"{name} {n} ({n / report.accepted:.0%})" for name, n in report.accepted_of.items())

@@ -161,7 +161,7 @@ def _sample(args: Any) -> int:
 
 
 def _tell(args: Any, summary: Summary) -> None:
-    """Print what became of the rows, and under which licences they stand where the registry knows."""
+    """Print what became of the rows, and under which licences they stand where the registry or a manifest knows."""
     from data_gen.provenance import effective_licence
 
     how = "as records" if summary.as_records else "copied as they are"
@@ -173,7 +173,8 @@ def _tell(args: Any, summary: Summary) -> None:
         print(f"  {taken.source.id}: {taken.taken:,} of {taken.rows_in:,} rows{left}")
     if summary.tally.total:
         print(summary.tally.report(), file=sys.stderr)
-    if known := {taken.source.id: taken.source for taken in summary.taken if taken.source.yaml}:
+    sources = [taken.source for taken in summary.taken]
+    if known := {each.id: each for each in sources if each.yaml or each.licence.spdx != "LicenseRef-unclear"}:
         print(f"licence: {effective_licence(known)['summary']}")
 
 

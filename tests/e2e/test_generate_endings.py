@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from data_gen.budget import Budget
+from data_gen.output import Report
 from data_gen.records import DataError
 from distill.cli import main
+from distill.commands.generate import summary
 from tests.fault_server import FaultServer
 
 SO_FAR = re.compile(
@@ -226,3 +228,11 @@ def test_tokens_of_a_budget_are_whole(capsys: pytest.CaptureFixture[str]) -> Non
     assert "must be a whole number, not 2.5" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"--budget-tokens must be a whole number, not 2\.5"):
         Budget(None, None, 2.5)  # type: ignore[arg-type]
+
+
+def test_a_spent_budget_is_not_the_end_of_what_there_is_to_ask() -> None:
+    """One of the two is said, not both."""
+    report = Report(ran=True, accepted=18, exhausted=True)
+    assert summary("out.jsonl", report, 100).startswith("out.jsonl: 18 rows of 100 (there is nothing more to ask)\n")
+    report.stopped = "stopped at the budget: 1.00 USD; the same command with more --budget goes on"
+    assert "nothing more to ask" not in summary("out.jsonl", report, 100)

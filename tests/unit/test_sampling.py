@@ -229,14 +229,15 @@ def test_outputs_are_never_overwritten_unasked() -> None:
     assert len(questions("out.jsonl")) == N
     with pytest.raises(DataError, match=r"out.csv: JSON lines are written"):
         sample_rows([source], "out.csv")
+    Path("link.jsonl").symlink_to(source)
+    before = Path(source).read_bytes()
+    for out, options in ((source, {}), ("link.jsonl", {"rows": 3}), (source, {"convert": True})):
+        with pytest.raises(DataError, match=f"{Path(out).name} is one of the files that are read"):
+            sample_rows([source], out, force=True, **options)
+    assert Path(source).read_bytes() == before
     Path("null.jsonl").symlink_to("/dev/null")
     with pytest.raises(DataError, match=r"no ordinary file"):
         sample_rows([source], "null.jsonl", force=True)
-
-
-def test_a_file_may_replace_itself() -> None:
-    source = write()
-    assert len(sample([source], "in.jsonl", rows=50)) == 50
 
 
 def test_a_full_disk_leaves_nothing() -> None:
@@ -262,3 +263,5 @@ def test_the_plain_sample_is_the_same_in_short() -> None:
     assert not Path("new.jsonl").exists()
     with pytest.raises(DataError, match=r"out.jsonl exists already"):
         quick_sample("a.jsonl", "out.jsonl", 5, 0, False)
+    with pytest.raises(DataError, match=r"a\.jsonl is one of the files that are read"):
+        quick_sample("a.jsonl", "./a.jsonl", 5, 0, True)
