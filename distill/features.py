@@ -5,7 +5,7 @@ With unequal tokenizers only positions where both sides have said the same bytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,20 @@ class FeatureLoss(nn.Module):
                 value = RELATIONS[loss]([side.float() for side in ours], theirs, grid)
             total = weight * value if total is None else total + weight * value
         return total if total is not None else torch.zeros(())
+
+
+def for_each_teacher(
+    terms: list[FeatureTerm], student: Any, teachers: Sequence[Any], seed: int
+) -> nn.ModuleList | None:
+    """A FeatureLoss for each teacher, its projectors drawn by `seed`; None when nothing is compared."""
+    if not terms:
+        return None
+    if not teachers:
+        raise DistillError("model.features needs a teacher: set model.teacher or remove the features")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        width, layers = student.config.hidden_size, student.config.num_hidden_layers
+        return nn.ModuleList(FeatureLoss(terms, layers, t.layers, (width, t.width)) for t in teachers)
 
 
 def _needs(loss: str, layer: int) -> list[int | str]:

@@ -14,12 +14,12 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill.align import FLOOR
 from distill.batches import Batch
 from distill.errors import DistillError
-from distill.features import FeatureLoss, FeatureTerm
+from distill.features import FeatureLoss, FeatureTerm, for_each_teacher
 from distill.fused import fused_losses, teacher_logits
 from distill.losses import LossTerm, number
 from distill.optimizing import adamw, scheduled, tell_short_run
@@ -108,7 +108,7 @@ class Distiller(pl.LightningModule):
         for term in self.losses:
             term.check(has_teacher=bool(self.tutors or signals), same_vocabulary=same)
         self._loss_names = _logged_as(self.losses)
-        self.features = _projected(features or [], self.student, self.tutors, seed)  # one a teacher
+        self.features = for_each_teacher(features or [], self.student, [tutor.teacher for tutor in self.tutors], seed)
         check_schedule(schedule)
         check_ranges("model", learning_rate=learning_rate, warmup_steps=warmup_steps, final_factor=final_factor,
                      weight_decay=weight_decay, betas=betas, floor=floor)  # fmt: skip
@@ -287,16 +287,3 @@ def _attend(student: Any, attention: str) -> None:
     except (ValueError, ImportError):
         hint = nearest(attention, ["sdpa", "eager", "flash_attention_2"])
         raise DistillError(f"this student has no model.attention {attention!r} here{hint}") from None
-
-
-def _projected(terms: list[FeatureTerm], student: Any, tutors: list[Tutor], seed: int) -> nn.ModuleList | None:
-    """A FeatureLoss for each teacher."""
-    if not terms:
-        return None
-    if not tutors:
-        raise DistillError("model.features needs a teacher: set model.teacher or remove the features")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        width, layers = student.config.hidden_size, student.config.num_hidden_layers
-        teachers: list[Any] = [tutor.teacher for tutor in tutors]
-        return nn.ModuleList(FeatureLoss(terms, layers, t.layers, (width, t.width)) for t in teachers)
