@@ -96,11 +96,11 @@ class InstructionData(pl.LightningDataModule):
         for part in PARTS[stage]:
             if part not in self.rows and self.files[part]:
                 self.rows[part] = self._encode(part)
-        if stage != "fit" and "val" not in self.rows:
-            raise DistillError("scoring and predicting need data.val: name a file of records")
 
     def read(self, stage: str) -> None:
         """Read the files of a stage, once; a DataError names file and line of what is no record."""
+        if stage != "fit" and not self.files["val"]:
+            raise DistillError("scoring and predicting need data.val: name a file of records")
         for part in PARTS[stage]:
             if part in self.rows or part in self._found or not self.files[part]:
                 continue

@@ -182,6 +182,7 @@ class DistillCLI(LightningCLI):
     def _of_the_run(self) -> None:
         """Without a checkpoint's name, the run's own best one is meant; weights that nobody has trained are told of."""
         given, folder = self.config_init[self.subcommand], self.folder / "checkpoints"
+        self.datamodule.read(str(self.subcommand))
         if given["ckpt_path"] is not None:
             return
         found = best_checkpoint(folder)
