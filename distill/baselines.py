@@ -10,26 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from distill.align import EOS_BYTE, Aligner
 from distill.batches import Lesson
-from distill.fused import Part, teacher_logits
+from distill.fused import teacher_logits
 from distill.gradients import GRADIENTS
 from distill.losses import LossTerm, confidence, number
 from distill.partial import listed_kl_gradient
 from students.tokenizers import ByteView
 from teachers.base import DenseSignal
 
+Slope = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From log-probabilities, (pairs, teacher vocab) and (pairs, student vocab): value and slope of each pair"""
+
 
 @dataclass
 class SharedStarts:
     """A loss of two distributions at these places alone; a part of distill.fused.TwoVocabularies."""
 
-    loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    """From log-probabilities, (pairs, teacher vocab) and (pairs, student vocab): value and slope of each pair"""
+    loss: Slope
     signal: DenseSignal
     pairs: Tensor
     """(pairs, 2): student and teacher position, the student's ascending"""
@@ -55,14 +58,21 @@ class SharedStarts:
         return values
 
 
-def shared_starts(term: LossTerm, aligner: Aligner, signal: DenseSignal, lesson: Lesson) -> Part:
-    """`boundary_kl` or `uld` on a lesson."""
-    if term.name == "uld":
-        loss = GRADIENTS["uld"]
-    else:
-        loss = BoundaryKL(equal_entries(aligner.sets.teacher, aligner.sets.student).to(signal.hidden.device))
-    temperature = number(term.teacher_temperature)
-    return SharedStarts(loss, signal, lesson.plan.shared, temperature, term.confidence)
+def boundary_kl(
+    term: LossTerm, aligner: Aligner, signal: DenseSignal, lesson: Lesson, hidden: Any, head: Any
+) -> SharedStarts:
+    """Forward KL over entries that are the same string on both sides."""
+    loss = BoundaryKL(equal_entries(aligner.sets.teacher, aligner.sets.student).to(signal.hidden.device))
+    return _shared_starts(loss, term, signal, lesson)
+
+
+def uld(term: LossTerm, aligner: Aligner, signal: DenseSignal, lesson: Lesson, hidden: Any, head: Any) -> SharedStarts:
+    """L1 distance of sorted probabilities."""
+    return _shared_starts(GRADIENTS["uld"], term, signal, lesson)
+
+
+def _shared_starts(loss: Slope, term: LossTerm, signal: DenseSignal, lesson: Lesson) -> SharedStarts:
+    return SharedStarts(loss, signal, lesson.plan.shared, number(term.teacher_temperature), term.confidence)
 
 
 class BoundaryKL:

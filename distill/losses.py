@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -145,9 +146,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "sparse_kl": sparse_kl,
     "uld": uld,
 }
-ACROSS: dict[str, list[str]] = {"forward_kl": [], "alm": ["tau"], "boundary_kl": [], "uld": []}
-"""Losses between two vocabularies, and their options: forward_kl as the likelihood of sets of entries (distill.align),
-alm on spans (distill.spans), the others where tokens start together (distill.baselines)"""
 
 
 def _seen_difference(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,7 +173,7 @@ class LossTerm:
     """One part of the loss, as a recipe names it."""
 
     name: str
-    """`ce` (the text itself) or a divergence from the teacher: see LOSSES, and ACROSS for unequal tokenizers"""
+    """`ce` (the text itself) or a divergence from the teacher: see LOSSES, and distill.across for unequal tokenizers"""
     weight: float | Ramp = 1.0
     """Factor in the sum; a number, or `{start: 1, end: 0.2, shape: cosine}` over the run"""
     temperature: float | Ramp = 1.0
@@ -199,16 +197,18 @@ class LossTerm:
 
     def check(self, *, has_teacher: bool, same_vocabulary: bool) -> None:
         """DistillError when this term cannot be computed in this run."""
+        from distill.across import ACROSS  # which is made of losses
+
         if self.name != "ce" and self.name not in {**LOSSES, **ACROSS}:
             raise DistillError(f"unknown loss {self.name!r}{nearest(self.name, ['ce', *LOSSES, *ACROSS])}")
         for name in ("weight", "temperature", "teacher_temperature"):
             setting = getattr(self, name)
             if isinstance(setting, Ramp):
                 setting.check(f"loss {self.name}: {name}")
-        if min(*ends(self.temperature), *ends(self.teacher_temperature)) <= 0 or min(ends(self.weight)) < 0:
+        heights = [*ends(self.temperature), *ends(self.teacher_temperature)]
+        if not (all(0 < x < math.inf for x in heights) and all(0 <= x < math.inf for x in ends(self.weight))):
             raise DistillError(f"loss {self.name}: temperature must be above 0 and weight at least 0")
-        known = LOSSES.get(self.name)
-        options = list(inspect.signature(known).parameters)[2:] if known else ACROSS.get(self.name, [])
+        options = [*_options(LOSSES.get(self.name), 2), *_options(ACROSS.get(self.name), 6)]
         for option in self.options:
             if option not in options:
                 raise DistillError(f"loss {self.name!r} has no option {option!r}{nearest(option, options)}")
@@ -220,15 +220,16 @@ class LossTerm:
         if not has_teacher:
             raise DistillError(f"loss {self.name!r} needs a teacher: set model.teacher or leave only 'ce'")
         if not same_vocabulary:
-            self._check_across()
+            self._check_across(ACROSS)
         elif self.name not in LOSSES:
             raise DistillError(f"loss {self.name!r} is for unequal tokenizers: with one use forward_kl, or another")
 
     def _check_values(self) -> None:
         """Try the values on two classes, so that a wrong one is found at the start."""
-        if self.options.get("tau", 1) <= 0:
-            raise DistillError(f"loss {self.name}: tau must be above 0, got {self.options['tau']}")
         if self.name not in LOSSES:
+            for option, value in self.options.items():
+                if not 0 < value < math.inf:
+                    raise DistillError(f"loss {self.name}: {option} must be above 0, got {value}")
             return
         even = torch.full((1, 2), 0.5).log()
         try:
@@ -236,9 +237,9 @@ class LossTerm:
         except DistillError as error:
             raise DistillError(f"loss {self.name}: {error}") from None
 
-    def _check_across(self) -> None:
+    def _check_across(self, across: Collection[str]) -> None:
         """What can be asked for between two vocabularies."""
-        if self.name not in ACROSS or ends(self.temperature) != (1, 1):
+        if self.name not in across or ends(self.temperature) != (1, 1):
             temperature = self.temperature if isinstance(self.temperature, float | int) else ends(self.temperature)
             raise DistillError(
                 f"loss {self.name!r} at temperature {temperature} needs one vocabulary on both sides; with unequal "
@@ -247,6 +248,11 @@ class LossTerm:
             )
         if self.name == "alm" and self.confidence:
             raise DistillError("loss 'alm' takes no confidence: it looks at whole spans")
+
+
+def _options(loss: Callable[..., Any] | None, given: int) -> list[str]:
+    """The options that a loss has beside the arguments that it is given."""
+    return list(inspect.signature(loss).parameters)[given:] if loss else []
 
 
 def number(setting: float | Ramp) -> float:

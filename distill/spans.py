@@ -50,7 +50,14 @@ class SpanLoss:
 
 @torch.no_grad()
 def span_loss(
-    term: LossTerm, aligner: Aligner, signal: DenseSignal, lesson: Lesson, hidden: Tensor, head: Any
+    term: LossTerm,
+    aligner: Aligner,
+    signal: DenseSignal,
+    lesson: Lesson,
+    hidden: Tensor,
+    head: Any,
+    *,
+    tau: float = 100,
 ) -> SpanLoss:
     """The loss of a lesson's spans, times tau: so a weight means much the same at any tau.
 
@@ -68,7 +75,7 @@ def span_loss(
         lambda rows: _without(teacher_logits(signal, rows).float() / temperature, silent),
         lesson.teacher.labels, len(signal.weight),
     )  # fmt: skip
-    values, slopes = span_slopes(theirs, ours, lesson.plan, term.options.get("tau", 100.0))
+    values, slopes = span_slopes(theirs, ours, lesson.plan, tau)
     return SpanLoss(lesson.labels, values, slopes, tables.student_silent)
 
 

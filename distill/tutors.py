@@ -25,16 +25,14 @@ import torch
 from torch import Tensor
 
 from data_gen.records import Record
+from distill.across import ACROSS
 from distill.align import Aligner
-from distill.baselines import shared_starts
 from distill.batches import Batch, Lesson
 from distill.errors import DistillError
-from distill.fused import Objective, OneVocabulary, Part, TwoVocabularies, teacher_logits
+from distill.fused import Objective, OneVocabulary, TwoVocabularies
 from distill.kept_signals import KeptSignals
-from distill.losses import LossTerm, number
+from distill.losses import LossTerm
 from distill.signal_keys import cut_alike
-from distill.spans import span_loss
-from distill.targets import Targets
 from students.tokenizers import ByteView
 from teachers.base import DenseSignal, SignalTeacher, nearest
 
@@ -87,28 +85,12 @@ class Tutor:
         labels = lesson.labels
         if self.aligner is None:
             return OneVocabulary(terms, labels, signal)
-        parts = [None if t.name == "ce" else self._part(t, signal, lesson, hidden, head) for t in terms]
+        across = [None if t.name == "ce" else ACROSS[t.name] for t in terms]
+        parts = [
+            None if make is None else make(term, self.aligner, signal, lesson, hidden, head, **term.options)
+            for term, make in zip(terms, across, strict=True)
+        ]
         return TwoVocabularies(terms, labels, parts, self.aligner.on(lesson.plan))
-
-    def _part(self, term: LossTerm, signal: DenseSignal, lesson: Lesson, hidden: Tensor, head: Any) -> Targets | Part:
-        assert self.aligner is not None
-        if term.name == "forward_kl":
-            return self.targets(term, signal, lesson)
-        if term.name == "alm":
-            return span_loss(term, self.aligner, signal, lesson, hidden, head)
-        return shared_starts(term, self.aligner, signal, lesson)
-
-    def targets(self, term: LossTerm, signal: DenseSignal, lesson: Lesson) -> Targets:
-        """What the teacher says, on sets of the student's entries."""
-        assert self.aligner is not None
-        temperature = number(term.teacher_temperature)
-
-        def logits(part: Tensor) -> Tensor:
-            found = teacher_logits(signal, part)
-            return found if temperature == 1 else found / temperature
-
-        rows = self.aligner.read(logits, len(signal.hidden), lesson.plan, confidence=term.confidence)
-        return self.aligner.targets(rows, lesson.plan, len(lesson.labels), confidence=term.confidence)
 
 
 def pad_id(tokenizer: Any) -> int:

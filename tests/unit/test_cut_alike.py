@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from data_gen.records import Record, write_records
+from distill.across import on_sets
 from distill.capture import capture
 from distill.capture_data import Settings
 from distill.data import InstructionData
@@ -63,7 +64,10 @@ def test_the_same_entries_cut_in_another_way_are_aligned(
     caught, _ = fit(model, data)
     assert all(gradient.isfinite().all() for gradient in caught.gradients[0].values())
     batch = data.rows["train"][list(range(len(answers))), 1.0]
-    targets = model.tutors[0].targets(model.losses[1], model.teacher_signals(batch)[0], batch.lessons[0])  # type: ignore[index]
+    signals: Any = model.teacher_signals(batch)
+    aligner = model.tutors[0].aligner
+    assert aligner
+    targets = on_sets(model.losses[1], aligner, signals[0], batch.lessons[0])
     assert (targets.total > 0).all()
     with pytest.raises(DistillError, match="needs one vocabulary on both sides"):
         Distiller(tiny.GPT2, str(lower), teacher=teacher, losses=[LossTerm("jsd")])

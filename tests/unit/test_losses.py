@@ -135,6 +135,8 @@ def test_numbers_that_change_over_the_run() -> None:
         (LossTerm("tvd", Ramp(1, -1)), "weight at least 0"),
         (LossTerm("tvd", temperature=Ramp(2, 0)), "temperature must be above 0"),
         (LossTerm("tvd", teacher_temperature=Ramp(0, 1)), "temperature must be above 0"),
+        (LossTerm("ce", math.nan), "temperature must be above 0 and weight at least 0"),
+        (LossTerm("jsd", temperature=math.inf), "temperature must be above 0 and weight at least 0"),
         (LossTerm("ce", confidence=True), "'ce' takes no confidence"),
         (LossTerm("sparse_kl", options={"k": 2.5}), "needs a whole number k of at least 1, got 2.5"),
         (LossTerm("adaptive_kl", options={"mu": 1.0}), "needs 0 < mu < 1, got 1.0"),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data_gen.records import Record, write_records
+from distill.across import on_sets
 from distill.cli import main
 from distill.data import InstructionData
 from distill.errors import DistillError
@@ -201,12 +202,13 @@ def test_a_teacher_keeps_its_precision(ground: Path, name: str) -> None:
     signals: Any = model.teacher_signals(batch)
     layers = model.student_hidden(batch)[1]
     features = model.feature_losses(layers, signals, batch)
-    targets = model.tutors[0].targets(TERMS[1], signals[0], batch.lessons[0]) if name == "other" else None
+    aligner = model.tutors[0].aligner
+    targets = on_sets(TERMS[1], aligner, signals[0], batch.lessons[0]) if aligner else None
     with torch.autocast("cpu", torch.bfloat16):
         again: Any = model.teacher_signals(batch)
         assert torch.equal(again[0].hidden, signals[0].hidden)
         assert torch.equal(model.feature_losses(layers, again, batch), features)
-        if targets is not None:
-            assert torch.equal(model.tutors[0].targets(TERMS[1], again[0], batch.lessons[0]).mass, targets.mass)
+        if aligner and targets:
+            assert torch.equal(on_sets(TERMS[1], aligner, again[0], batch.lessons[0]).mass, targets.mass)
         in_half = {k: states.bfloat16() for k, states in layers.items()}  # as a student's come out of autocast
         torch.testing.assert_close(model.feature_losses(in_half, again, batch), features, rtol=0.02, atol=0)
