@@ -8,15 +8,13 @@ sentence and exit code 2; anything else is a bug and keeps its traceback.
 from __future__ import annotations
 
 import _thread
-import contextlib
 import errno
 import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("distill.demo:main", "the whole pipeline on the embedded teacher, offline, on a laptop CPU"),
@@ -49,22 +47,23 @@ EXAMPLES = """\
 def main(argv: list[str] | None = None) -> int:
     """Dispatch `argv` (default: the process's) and return its exit code."""
     _speak_utf8()
+    before = sys.unraisablehook
+    sys.unraisablehook = _hearing_ctrl_c(before)
     try:
-        with _hearing_ctrl_c():
-            code = _dispatch(sys.argv[1:] if argv is None else argv)
+        code = _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()  # here, not while the interpreter ends
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        sys.unraisablehook = before
     return code
 
 
-@contextlib.contextmanager
-def _hearing_ctrl_c() -> Iterator[None]:
+def _hearing_ctrl_c(before: Callable[[sys.UnraisableHookArgs], object]) -> Callable[[sys.UnraisableHookArgs], None]:
     """Ctrl-C counts where Python would drop it, too: in the destructor of something that was loaded or trained."""
-    before = sys.unraisablehook
 
-    def hear(lost: Any) -> None:
+    def hear(lost: sys.UnraisableHookArgs) -> None:
         if lost.exc_type is KeyboardInterrupt:
             again = threading.Timer(0.01, _thread.interrupt_main)  # in here it would be dropped once more
             again.daemon = True
@@ -72,11 +71,7 @@ def _hearing_ctrl_c() -> Iterator[None]:
         else:
             before(lost)
 
-    sys.unraisablehook = hear
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
+    return hear
 
 
 def _speak_utf8() -> None:
@@ -84,8 +79,10 @@ def _speak_utf8() -> None:
     out = "backslashreplace"
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, out), (sys.stderr, out)):
         if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower(), stream.errors) != ("utf-8", errors):
-            with contextlib.suppress(io.UnsupportedOperation):  # something was read already
+            try:  # noqa: SIM105  contextlib takes a while to import
                 stream.reconfigure(encoding="utf-8", errors=errors)
+            except io.UnsupportedOperation:  # something was read already
+                pass
 
 
 def _dispatch(argv: list[str]) -> int:

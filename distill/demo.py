@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from typing import Any
 
 import orjson
 
+from distill.demo_scores import show, summary
 from distill.errors import DistillError
 from distill.files import write_whole
 
@@ -211,7 +211,7 @@ class Demo:
         trained = Path(__file__).parent.parent / "teachers" / "embedded" / "training.json"
         teacher.seconds = orjson.loads(trained.read_bytes())["seconds"] if trained.is_file() else 0.0
         teacher.teacher_agreement = 1.0
-        models, answers = [_summary("teacher", [teacher], [])], {"teacher": teacher.answers}
+        models, answers = [summary("teacher", [teacher], [])], {"teacher": teacher.answers}
         for kind in ("sft", "kd"):
             name, found = f"student-{kind}", []
             for seed in self._seeds():
@@ -221,7 +221,7 @@ class Demo:
                 )
                 score.seconds = orjson.loads((run / "complete.json").read_bytes())["seconds"]
                 found.append(score)
-            models.append(_summary(name, found, list(self._seeds())))
+            models.append(summary(name, found, list(self._seeds())))
             answers[name] = found[0].answers
         samples = [
             {
@@ -249,40 +249,6 @@ class Demo:
 
 
 DATA = f"held-out questions of {len(FAMILIES)} families: {', '.join(FAMILIES)}"
-MEASURES = ("exact_match", "bits_per_character", "teacher_agreement", "seconds")
-
-
-def _summary(name: str, scores: list[Any], seeds: list[int]) -> dict[str, Any]:
-    """Means over seeds; the spread is the standard deviation (0 for a single one)."""
-    columns = {m: [float(getattr(s, m)) for s in scores] for m in MEASURES}
-    families = sorted(scores[0].by_family)
-    return {
-        "name": name,
-        "parameters": scores[0].parameters,
-        **{m: statistics.fmean(values) for m, values in columns.items()},
-        "spread": {m: statistics.stdev(values) if len(values) > 1 else 0.0 for m, values in columns.items()},
-        "seeds": seeds,
-        "by_seed": [{"seed": seed, **{m: columns[m][n] for m in MEASURES}} for n, seed in enumerate(seeds)],
-        "unknown_characters": scores[0].unknown_characters,
-        "by_family": {f: statistics.fmean(s.by_family[f] for s in scores) for f in families},
-    }
-
-
-def show(scores: dict[str, Any]) -> None:
-    """The demo's one table."""
-    from distill.commands.tables import print_table, table_of
-
-    print(f"{scores['rows']} held-out questions")
-    table = table_of("model", "parameters", "exact match", "bits/char", "agreement", "seconds")
-    for m in scores["models"]:
-        s = m["spread"]
-        table.add_row(
-            m["name"], f"{m['parameters']:,}", f"{m['exact_match']:.1%} ± {s['exact_match']:.1%}",
-            f"{m['bits_per_character']:.3f} ± {s['bits_per_character']:.3f}",
-            f"{m['teacher_agreement']:.1%} ± {s['teacher_agreement']:.1%}", f"{m['seconds']:.0f}",
-        )  # fmt: skip
-    print_table(table)
-    print("± is the standard deviation over seeds; seconds are those of training")
 
 
 def _distill(verb: str, *arguments: Any) -> None:

@@ -49,7 +49,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
         {"budget": 900, "measure": shards.characters},
         {"rows": 200},
     ],
-    ids=str,
+    ids=["filtered", "strata", "records", "budget", "rows"],
 )
 def test_a_row_is_told_of_once_however_often_it_is_read(
     form: str, options: dict[str, Any], bars: list[Progress]
