@@ -93,6 +93,23 @@ def check_device(device: str) -> None:
         raise TeacherError(f"there is no device {device!r} here{nearest(device, names)}")
 
 
+def device_here() -> str:
+    """The accelerator of this machine, if it computes in float64 as Apple's do not; or else the processor."""
+    import torch
+
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found.type if found is not None and found.type != "mps" else "cpu"
+
+
+def torch_dtype(name: str, device: str) -> Any:
+    """Of `fp32`, `fp16`, `bf16`; `auto` is full precision on a processor, bf16 elsewhere."""
+    import torch
+
+    if name == "auto":
+        return torch.float32 if device.startswith("cpu") else torch.bfloat16
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
+
+
 def read_tokenizer(path: str) -> Any:
     """The tokenizer of a model; TeacherError when there is none or it silently came out broken."""
     from transformers import AutoTokenizer

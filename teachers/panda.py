@@ -18,7 +18,7 @@ from teachers import generation
 from teachers.base import Completion, DenseSignal, Request, TeacherError, vocabulary_id
 from teachers.head import is_plain
 from teachers.hidden import CatchLayers, layer_number
-from teachers.loading import check_device, check_ids, check_source, first_line, read_tokenizer
+from teachers.loading import check_device, check_ids, check_source, device_here, first_line, read_tokenizer, torch_dtype
 from teachers.text import TokenText
 
 if TYPE_CHECKING:
@@ -149,19 +149,11 @@ class PandaTeacher:
         return model.to(self._torch_device()).eval().requires_grad_(False)
 
     def _torch_device(self) -> str:
-        import torch
-
-        if self.device == "auto":
-            found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-            self.device = found.type if found is not None and found.type != "mps" else "cpu"  # mps has no float64
+        self.device = device_here() if self.device == "auto" else self.device
         return self.device
 
     def _torch_dtype(self) -> torch.dtype:
-        import torch
-
-        if self.dtype != "auto":
-            return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.dtype]
-        return torch.float32 if self._torch_device().startswith("cpu") else torch.bfloat16
+        return torch_dtype(self.dtype, self._torch_device())
 
     def encode(self, text: str) -> list[int]:
         """Ids of a prompt: its beginning-of-text entry, if the tokenizer itself puts one first, then the text.

@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
 }
 NEVER = {"data_gen": {"torch", "transformers", "tokenizers", "safetensors", "pytorch_lightning"}}
 HEAVY = {"torch", "transformers", "pandas", "datasets", "openai", "pytorch_lightning", "pyarrow", "rich"}
-LONGEST = 330
+LONGEST = 300
 UNDONE = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError|coming soon|not implemented)\b")
 
 FILES = sorted(path for package in ARROWS for path in (ROOT / package).rglob("*.py"))
