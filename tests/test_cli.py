@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -138,7 +139,11 @@ def test_ctrl_c_in_a_destructor_is_not_lost(
     told: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", told.append)
     monkeypatch.setattr("distill.chat.main", verb)
-    assert main(["chat"]) == code
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
+    try:
+        assert main(["chat"]) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [lost.exc_type for lost in told] == ([] if code else [ValueError])
     assert sys.unraisablehook == told.append
 
