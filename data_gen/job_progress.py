@@ -103,7 +103,7 @@ class JobProgress(Progress):
         if not self.bought:
             return ""
         each = 1.0 if self._rows is None else self._yield()
-        return f"{self._pace(now) * each:.1f} {self.unit}/s"
+        return f"{self._pace(now) * each:,.1f} {self.unit}/s"
 
     def _pace(self, now: float) -> float:
         """Requests a second, all steps of a row taken as one: of the last minute, where something came in it, so that a
