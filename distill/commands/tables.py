@@ -49,17 +49,19 @@ def table_of(*columns: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for n, name in enumerate(columns):
-        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=n == 0)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in columns:
+        number = name in NUMBERS
+        table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     return table
 
 
 def print_table(table: Any) -> None:
-    """Print a table, wide enough in a pipe that nothing is cut off."""
+    """Print a table; nothing is cut off: words take more lines, numbers more than a narrow terminal's width."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    least = Console(width=140).measure(table).minimum
+    console = Console(width=max(Console().width, least) if sys.stdout.isatty() else 140)
     console.print(table)
 
 
