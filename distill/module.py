@@ -84,20 +84,9 @@ class Distiller(pl.LightningModule):
             teachers: several instead of one, each `{teacher, weight, sources}` (distill.tutors).
         """
         super().__init__()
-        path = tokenizer or (student if isinstance(student, str) else student.get("path"))
-        if path is None or (tokenizer is None and path in preset_names()):
-            raise DistillError("model.tokenizer is missing: name the student's tokenizer folder or hub id")
-        self.tokenizer = load_tokenizer(path)
-        self.student = build_student(student, self.tokenizer, seed=seed)
-        if not is_plain(self.student):
-            raise DistillError(
-                f"model.student: a {type(self.student).__name__} scales or caps its logits, which losses and "
-                "checkpoints' scores would not know of; take another student"
-            )
+        self.tokenizer = load_tokenizer(_tokenizer_of(student, tokenizer))
+        self.student = _to_train(build_student(student, self.tokenizer, seed=seed), attention)
         self.student_view = ByteView(self.tokenizer)
-        self.student.config.use_cache = False
-        if attention:
-            _attend(self.student, attention)
         self.student_pad = pad_id(self.tokenizer)
         terms = _asked(teacher, teachers, signals)
         self.tutors = [Tutor(term, self.student_view, floor, keep_signals) for term in terms]
@@ -281,9 +270,26 @@ def _logged_as(losses: list[LossTerm]) -> list[str]:
     return [f"loss/{name}" + (f"-{n}" if n else "") for name, n in zip(names, before, strict=True)]
 
 
-def _attend(student: Any, attention: str) -> None:
+def _tokenizer_of(student: dict[str, Any] | str, tokenizer: str | None) -> str:
+    """The folder or hub id of the student's tokenizer: its own where no other is named."""
+    path = tokenizer or (student if isinstance(student, str) else student.get("path"))
+    if path is None or (tokenizer is None and path in preset_names()):
+        raise DistillError("model.tokenizer is missing: name the student's tokenizer folder or hub id")
+    return path
+
+
+def _to_train(student: Any, attention: str | None) -> Any:
+    """The student, set up for steps that form its logits themselves."""
+    if not is_plain(student):
+        raise DistillError(
+            f"model.student: a {type(student).__name__} scales or caps its logits, which losses and "
+            "checkpoints' scores would not know of; take another student"
+        )
+    student.config.use_cache = False
     try:
-        student.set_attn_implementation(attention)
+        if attention:
+            student.set_attn_implementation(attention)
     except (ValueError, ImportError):
-        hint = nearest(attention, ["sdpa", "eager", "flash_attention_2"])
+        hint = nearest(str(attention), ["sdpa", "eager", "flash_attention_2"])
         raise DistillError(f"this student has no model.attention {attention!r} here{hint}") from None
+    return student

@@ -12,69 +12,17 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from data_gen.records import DataError, Record, write_records
+from data_gen.records import DataError, Record
 from data_gen.templates import get_template
-from distill.align import Aligner
 from distill.data import InstructionData
-from distill.encoded import EncodedRows
 from distill.encoding import encode_side
 from distill.errors import DistillError
 from distill.model_folders import teacher_template
-from students.load_tokenizers import load_tokenizer
 from students.tokenizers import ByteView
-from tests import tiny
+from tests import instruction_data
+from tests.instruction_data import LINES, QA, Trainer, file, learnt, ready, some
 
-LINES = tiny.sentences()
-QA = get_template("qa")
-
-
-@pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ByteView]:
-    folder = tmp_path_factory.mktemp("tokenizers")
-    return {name: ByteView(load_tokenizer(make(folder / name))) for name, make in tiny.FAMILIES.items()}
-
-
-class Trainer:
-    """What InstructionData looks at of a Trainer and of the model in it."""
-
-    def __init__(
-        self, student: ByteView, teacher: ByteView | None, world: int = 1, rank: int = 0, folder: str = ""
-    ) -> None:
-        same = teacher is not None and teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab()
-        self.lightning_module = SimpleNamespace(
-            student_view=student, student_pad=0, features=None,
-            tutors=[] if teacher is None else [SimpleNamespace(
-                view=teacher, pad=0, context=None, weight=1.0, sources=None, teacher=SimpleNamespace(
-                    tokenizer=teacher.tokenizer, path=folder
-                ),
-                aligner=None if same else Aligner(teacher, student),
-            )],
-        )  # fmt: skip
-        self.accumulate_grad_batches, self.world_size, self.global_rank = 1, world, rank
-        self.limit_train_batches: int | float = 1.0
-
-
-def ready(data: InstructionData, student: ByteView, teacher: ByteView | None = None, stage: str = "fit") -> Any:
-    """The data module as a Trainer sets it up."""
-    data.trainer = Trainer(student, teacher)  # type: ignore[assignment]
-    data.setup(stage)
-    return data
-
-
-def file(folder: Path, name: str, records: list[Record]) -> str:
-    write_records(folder / name, records)
-    return str(folder / name)
-
-
-def some(count: int, start: int = 0) -> list[Record]:
-    return [Record(f"第{n}句", output=LINES[n]) for n in range(start, start + count)]
-
-
-def learnt(rows: EncodedRows, r: int, view: ByteView) -> str:
-    """The supervised tokens of a row as text; EOS shows as |."""
-    at = rows.student.row(r)
-    ids = rows.student.ids[at][rows.student.supervised[at]].tolist()
-    return b"".join(b"|" if i == view.eos_id else view.entries[i] or b"?" for i in ids).decode("utf-8", "replace")
+views = instruction_data.views
 
 
 @pytest.mark.parametrize(("share", "asked"), [(0.0, []), (0.25, [3, 7]), (0.5, [1, 3, 5, 7]), (1.0, list(range(8)))])
@@ -220,75 +168,6 @@ def test_what_a_stage_reads(views: dict[str, ByteView], tmp_path: Path) -> None:
 def test_values_out_of_range(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(DistillError, match=said):
         InstructionData("x.jsonl", **settings)
-
-
-def test_the_loader_goes_on_where_the_run_stopped(views: dict[str, ByteView], tmp_path: Path) -> None:
-    """The state of one data module in another: the rest of the epoch, then the next one."""
-    path = file(tmp_path, "t.jsonl", some(20))
-
-    def made() -> Any:
-        return ready(InstructionData(path, batch_size=3, seed=5), views["byte"])
-
-    whole = made()
-    loader = whole.train_dataloader()
-    expected = [[batch.rows for batch in loader] for _ in range(2)]
-    stopped = made()
-    taken = []
-    for batch in (loader := stopped.train_dataloader()):
-        taken.append(batch.rows)
-        if len(taken) == 4:
-            break
-    assert taken == expected[0][:4]
-    resumed = made()
-    resumed.load_state_dict(stopped.state_dict())
-    loader = resumed.train_dataloader()
-    assert [[batch.rows for batch in loader] for _ in range(2)] == [expected[0][4:], expected[1]]
-
-
-@pytest.mark.parametrize(
-    ("records", "trainer", "said"),
-    [
-        (some(12), {}, "with 20 usable rows of data.train, now there are 12: give it the same files, or begin another"),
-        (some(20)[::-1], {}, "data.train is not what it was when the run was stopped, in rows or their order"),
-        (some(19) + some(1, 40), {}, "data.train is not what it was when the run was stopped"),
-        (some(20), {"world_size": 2}, r"on 1 device\(s\), now there are 2: give --trainer.devices 1"),
-        (some(20), {"accumulate_grad_batches": 2}, "with trainer.accumulate_grad_batches 1, now it is 2"),
-    ],
-)
-@pytest.mark.parametrize("planned", [False, True])
-def test_a_place_among_other_rows_is_refused(
-    records: list[Record], trainer: dict[str, int], said: str, planned: bool, views: dict[str, ByteView], tmp_path: Path
-) -> None:
-    """Whether the state comes before there is a plan or, as with FSDP, after."""
-    stopped = ready(InstructionData(file(tmp_path, "t.jsonl", some(20)), batch_size=3), views["byte"])
-    stopped.train_dataloader()
-    state = stopped.state_dict()
-    data = ready(InstructionData(file(tmp_path, "t.jsonl", records), batch_size=3), views["byte"])
-    for name, value in trainer.items():
-        setattr(data.trainer, name, value)
-    if planned:
-        data.train_dataloader()
-    else:
-        data.load_state_dict(state)
-    with pytest.raises(DistillError, match=said):
-        data.load_state_dict(state) if planned else data.train_dataloader()
-    again = ready(InstructionData(file(tmp_path, "u.jsonl", some(20)), batch_size=3), views["byte"])
-    again.load_state_dict(state)
-    again.train_dataloader()
-    again.load_state_dict({"epoch": 1, "position": 2})  # as checkpoints of old have it
-    assert (again.plan.epoch, again.plan.position) == (1, 2)
-
-
-def test_validation_sees_every_row_once(views: dict[str, ByteView], tmp_path: Path) -> None:
-    path = file(tmp_path, "v.jsonl", some(11))
-    data = ready(InstructionData(path, val=path, batch_size=2), views["byte"])
-    batches = list(data.val_dataloader())
-    assert max(len(batch.rows) for batch in batches) == 4
-    rows = [r for batch in batches for r in batch.rows]
-    assert sorted(rows) == list(range(11))
-    lengths = data.rows["val"].student.lengths[rows]
-    assert (np.diff(lengths) >= 0).all()
-    assert ready(InstructionData(path), views["byte"]).val_dataloader() == []
 
 
 @pytest.mark.parametrize("parts", [[], ["belle-1m", "coqa"]])
