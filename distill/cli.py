@@ -33,9 +33,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("distill.chat:main", "talk to a model in the terminal"),
     "recipes": ("distill.commands.recipes:main", "ls, cp: find a start"),
 }
-
 GO_ON = {"demo", "generate", "datasets", "capture", "fit"}
 """Verbs that find what they have done already"""
+
 EXAMPLES = """\
   distill demo
   distill generate --strategy answer --teacher chatgpt --model gpt-4o-mini --instructions in.jsonl -o out.jsonl
