@@ -44,8 +44,7 @@ def source_card(source: Source, known: list[str]) -> str:
         f"# {source.title}\n",
         source.about,
         f"\n## Licence\n\n{licence.spdx}{f': {licence.note}' if licence.note else ''}."
-        + (" **Non-commercial use only.**" if licence.noncommercial else "")
-        + (" **Share alike.**" if terms_of(licence.spdx).share_alike else ""),
+        + "".join(f" **{said.capitalize()}.**" for said in licence.limits),
         _contains(*inside(source, known)),
         f"\n## Files\n\n{table}",
         f"\nFields: {', '.join(f'`{name}`' for name in source.fields) or '-'}. Converter: `{source.converter}`.",

@@ -123,7 +123,7 @@ class Part:
 def cleaner_of(mix: Mix, source: Source) -> Cleaner:
     """What a recipe does to the records of a source."""
     return Cleaner(
-        mix.nfkc, mix.simplified, mix.drop_empty, dict(mix.filters), tuple(mix.licences), source.licence.spdx
+        mix.nfkc, mix.simplified, mix.drop_empty, dict(mix.filters), tuple(mix.licences), source.licence.expression
     )
 
 

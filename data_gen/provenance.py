@@ -22,13 +22,9 @@ def effective_licence(sources: dict[str, Source]) -> dict[str, Any]:
     """What the parts' licences amount to, with the parts named. Not legal advice."""
     licences = {name: source.licence for name, source in sources.items()}
     terms = {name: terms_of(licence.spdx) for name, licence in licences.items()}
-    noncommercial = [name for name, said in terms.items() if licences[name].noncommercial or said.noncommercial]
+    noncommercial = [name for name, licence in licences.items() if licence.noncommercial]
     open_to_all = {name for name, licence in licences.items() if licence.vouched and name not in noncommercial}
-    unclear = [
-        name
-        for name, licence in licences.items()
-        if name not in open_to_all and (terms[name].unclear or "unclear" in licence.note.lower())
-    ]
+    unclear = [name for name, licence in licences.items() if licence.unclear]
     settled = {*noncommercial, *open_to_all, *unclear}
     found = {
         "noncommercial": noncommercial,

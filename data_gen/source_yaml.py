@@ -34,6 +34,30 @@ class Licence:
         self.vouched = self.noncommercial is False
         self.noncommercial = bool(self.noncommercial) or terms_of(self.spdx).noncommercial
 
+    @property
+    def unclear(self) -> bool:
+        """Nobody knows what it allows: by its name, or by the note beside a name that covers the packaging alone."""
+        settled = self.vouched and not self.noncommercial
+        return not settled and (terms_of(self.spdx).unclear or "unclear" in self.note.lower())
+
+    @property
+    def expression(self) -> str:
+        """Its name and, where that alone would mislead, what is known beside it."""
+        told = terms_of(self.spdx)
+        more = ["LicenseRef-noncommercial"] * bool(self.noncommercial and not told.noncommercial)
+        more += ["LicenseRef-unclear"] * (self.unclear and not told.unclear)
+        return " AND ".join([self.spdx, *more])
+
+    @property
+    def limits(self) -> list[str]:
+        """What a reader of its name alone has to be told."""
+        said = {
+            "non-commercial use only": self.noncommercial,
+            "share alike": terms_of(self.spdx).share_alike,
+            "rights unclear": self.unclear,
+        }
+        return [what for what, so in said.items() if so]
+
 
 @dataclass(slots=True)
 class SourceFile:

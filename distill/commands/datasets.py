@@ -43,6 +43,7 @@ def ls(argv: list[str]) -> int:
             "rows_about": sum(file.rows or file.rows_about or 0 for file in source.files) or None,
             "licence": source.licence.spdx,
             "noncommercial": source.licence.noncommercial,
+            "unclear": source.licence.unclear,
             "language": source.language,
             "contains": source.contains,
             "here": "made" if source.generated else _presence(source, args.data_dir),
@@ -60,8 +61,10 @@ def ls(argv: list[str]) -> int:
         count = "any" if row["here"] == "made" else count
         marks = " (non-commercial)" * row["noncommercial"] + " (unverified)" * (not row["verified"])
         marks += " (yours)" * row["yours"]
-        table.add_row(row["id"], count, row["here"], row["licence"], row["title"] + marks)
+        licence = row["licence"] + "?" * (row["unclear"] and not row["licence"].endswith("unclear"))
+        table.add_row(row["id"], count, row["here"], licence, row["title"] + marks)
     print_table(table)
+    print("?: rights of the texts unclear, whatever the name says; 'distill datasets show ID' tells")
     return 0
 
 
@@ -98,6 +101,7 @@ def show(argv: list[str]) -> int:
     rows = {
         "rows": f"{source.rows:,}" if source.rows else "",
         "licence": licence.spdx + (f" ({licence.note})" if licence.note else ""),
+        "that is": ", ".join(licence.limits),
         "home": source.home,
         "hub": f"{source.hub} at {source.revision or 'main'}" if source.hub else "",
         "fields": ", ".join(source.fields),

@@ -178,6 +178,42 @@ def test_ls_manifests_and_cards_know_the_spellings_of_the_hub(capsys: pytest.Cap
     assert [row["noncommercial"] for row in sources_of({"sources": entries})] == [True, True, False, False]
 
 
+def test_a_licence_of_the_packaging_alone_is_marked_wherever_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    source("other", spdx="LicenseRef-unclear")
+    source("bought", spdx="MIT", note="rights of the texts unclear to others, bought by us", noncommercial=False)
+    assert main(["datasets", "ls"]) == 0
+    said = capsys.readouterr().out
+    marked = [line.split()[0] for line in said.splitlines() if "? " in line[:70] and not line.startswith("?")]
+    assert marked == ["baike", "cnewsum", "news", "translation", "webtext"]
+    assert said.count("MIT? ") == 4
+    assert "?: rights of the texts unclear" in said.splitlines()[-1]
+    assert main(["datasets", "ls", "--json"]) == 0
+    unclear = {row["id"] for row in json.loads(capsys.readouterr().out) if row["unclear"]}
+    assert unclear == {*marked, "other", "firefly", "pclue", "sharegpt"}
+    known = load_registry()
+    assert unclear == {*effective_licence(known)["unclear"]}
+    for name in known:
+        assert main(["datasets", "show", name]) == 0
+        assert ("rights unclear" in capsys.readouterr().out) == (name in unclear)
+        assert ("**Rights unclear.**" in card(name)) == (name in unclear)
+
+
+def test_a_filter_of_licences_knows_what_a_name_does_not_tell() -> None:
+    """baike is MIT by its repository, luotuo-alpaca Apache-2.0 by a tag: neither is kept by the name alone."""
+    known = load_registry()
+    rows = [json.dumps({"title": "问", "desc": "", "answer": "答", "instruction": "问", "output": "答"})]
+    for name, spdx, more in (("baike", "MIT", "unclear"), ("luotuo-alpaca", "Apache-2.0", "noncommercial")):
+        for file in known[name].files:
+            Path("data", name).mkdir(parents=True, exist_ok=True)
+            opened, closed = "[]" if file.format == "json" else ["", ""]
+            Path("data", name, file.name).write_text(f"{opened}{rows[0]}{closed}\n")
+        mix = f"name: m\ndedup: none\nsources: {{{name}: all}}\n"
+        Path("plain.yaml").write_text(f"{mix}licences: [{spdx}]\n")
+        assert build_mix("plain.yaml", f"{name}.jsonl")["sources"][0]["taken"] == 0
+        Path("said.yaml").write_text(f"{mix}licences: [{spdx}, LicenseRef-{more}]\n")
+        assert build_mix("said.yaml", f"{name}-said.jsonl")["sources"][0]["taken"] == len(known[name].files)
+
+
 def test_a_filter_of_licences_reads_expressions_and_spellings() -> None:
     keep = Cleaner(licences=("MIT", "Apache-2.0"))
     for name, kept in (
