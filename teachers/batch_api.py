@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
+from teachers.efforts import CONNECT_S, LONGEST_PAUSE_S, given_up
 from teachers.http_errors import Again, Never, of_connection, of_status
 
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
 
-LONGEST_PAUSE_S = 30.0
 CHUNK = 2**20
 """Bytes of a result that are in memory at a time"""
 
@@ -23,13 +23,14 @@ class BatchApi:
     """`with BatchApi(teacher, sleep) as api: api.start(api.upload(file))`; failures are Again or Never."""
 
     def __init__(self, teacher: ChatGPTTeacher, sleep: Callable[[float], None]) -> None:
-        from openai import DefaultHttpxClient, OpenAI
+        from openai import DefaultHttpxClient, OpenAI, Timeout
 
         self.teacher, self._sleep = teacher, sleep
         self.key = teacher.ring.keys[0]
         """Files belong to an account: further keys cannot share them"""
+        self._reached = False
         http = DefaultHttpxClient(trust_env=not teacher.on_this_machine)
-        key, timeout = self.key.secret or "none-needed", max(teacher.timeout_s, 60.0)
+        key, timeout = self.key.secret or "none-needed", Timeout(max(teacher.timeout_s, 60.0), connect=CONNECT_S)
         where = teacher.address.for_client()
         self._openai = OpenAI(api_key=key, max_retries=0, timeout=timeout, http_client=http, **where)
 
@@ -99,11 +100,13 @@ class BatchApi:
     def _call(self, function: Callable[[], Any]) -> Any:
         import httpx2
         import openai
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+        from tenacity import Retrying, retry_if_exception_type
 
         def once() -> Any:
             try:
-                return function()
+                got = function()
+                self._reached = True
+                return got
             except openai.APIStatusError as error:
                 verdict = of_status(error.status_code, error.response.headers, error.response.content)
             except openai.APIConnectionError as error:
@@ -117,11 +120,16 @@ class BatchApi:
         retrying = Retrying(
             retry=retry_if_exception_type(Again),
             wait=self._pause,
-            stop=stop_after_attempt(self.teacher.max_attempts),
+            stop=self._enough,
             sleep=self._sleep,
             reraise=True,
         )
         return retrying(once)
+
+    def _enough(self, state: Any) -> bool:
+        if state.outcome.exception().no_endpoint and not self._reached:
+            return given_up(state.attempt_number, state.seconds_since_start, self.teacher.max_attempts)
+        return bool(state.attempt_number >= self.teacher.max_attempts)
 
     def _pause(self, state: Any) -> float:
         asked = state.outcome.exception().wait_s

@@ -156,7 +156,7 @@ class Calls:
                 return await self._retrying.copy()(self._attempt, request, effort, self.teacher)
         except (Again, Never) as error:
             text = self.teacher.scrub(str(error))
-            fatal = error.fatal or (error.unreachable and not self.teacher.reached_before())
+            fatal = error.fatal or (error.no_endpoint and not self.teacher.reached_before())
             if fatal:
                 self.over = True
                 self._over.set()

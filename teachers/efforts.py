@@ -16,6 +16,8 @@ from teachers.replies import Reply
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
 
+CONNECT_S = 20.0
+"""How long a connection may take to come about, and how long a host is tried that never answered"""
 LONGEST_PAUSE_S = 30.0
 PATIENCE_S = 600.0
 """How long a rate limit may put one request off, all its 429 together"""
@@ -84,8 +86,14 @@ def enough(state: Any) -> bool:
     if error.limited:
         return effort.put_off_s >= PATIENCE_S or (error.wait_s or 0.0) > PATIENCE_S
     effort.failed += 1
-    never = error.unreachable and not teacher.reached_before()
-    return effort.failed >= (min(3, teacher.max_attempts) if never else teacher.max_attempts)
+    if error.no_endpoint and not teacher.reached_before():
+        return given_up(effort.failed, time.monotonic() - effort.start, teacher.max_attempts)
+    return effort.failed >= teacher.max_attempts
+
+
+def given_up(attempts: int, seconds: float, most: int) -> bool:
+    """Whether a host that never answered has had its chances."""
+    return attempts >= min(3, most) or seconds >= CONNECT_S
 
 
 def _of(state: Any) -> tuple[Again, Effort, ChatGPTTeacher]:

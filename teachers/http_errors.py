@@ -43,7 +43,7 @@ class Again(Exception):
         wait_s: float | None = None,
         *,
         limited: bool = False,
-        unreachable: bool = False,
+        no_endpoint: bool = False,
         free: bool = False,
     ) -> None:
         super().__init__(reason)
@@ -51,8 +51,8 @@ class Again(Exception):
         """What the server asks to wait at least"""
         self.limited = limited
         """A rate limit: nothing is wrong but the pace"""
-        self.unreachable = unreachable
-        """No connection came about"""
+        self.no_endpoint = no_endpoint
+        """No sign of one: no connection, or an answer of another kind. As long as nothing else comes, that is final"""
         self.free = free
         """It counts as no attempt: the next one is another request"""
         self.fatal = False
@@ -64,7 +64,7 @@ class Never(Exception):
     def __init__(self, reason: str, *, fatal: bool = False, status: int = 0) -> None:
         super().__init__(reason)
         self.fatal, self.status = fatal, status
-        self.unreachable = False
+        self.no_endpoint = False
 
 
 class NoApi(Never):
@@ -117,7 +117,7 @@ def unreachable(url: str, error: BaseException | None) -> Again:
     why = str(error or "") or "no answer to the attempt to connect"
     usual = "is the server running and the address right?"
     hint = next((text for sign, text in TLS_HINTS.items() if sign in why), usual)
-    return Again(f"cannot reach {url} ({why}); {hint}", unreachable=True)
+    return Again(f"cannot reach {url} ({why}); {hint}", no_endpoint=True)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies
 
 from teachers.base import Completion
+from teachers.efforts import CONNECT_S
 from teachers.http_errors import Again, Response, no_http, of_connection
-from teachers.wire import CONNECT_S, Take, Wires
+from teachers.wire import Take, Wires
 
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
@@ -45,7 +46,9 @@ class Client:
         self._timeout_s, most = teacher.timeout_s, teacher.concurrency
         limits = httpx2.Limits(max_connections=most, max_keepalive_connections=most)
         # The whole answer has `timeout_s`; a limit on each read as well would only cost time.
-        timeout = httpx2.Timeout(None, connect=min(teacher.timeout_s, CONNECT_S))
+        # "pool" is the transport's word for all of connecting: a proxy's answer and the handshake behind it, too.
+        connect_s = min(teacher.timeout_s, CONNECT_S)
+        timeout = httpx2.Timeout(None, connect=connect_s, pool=connect_s)
         self._http = DefaultAioHttpClient(
             limits=limits, timeout=timeout, follow_redirects=True, trust_env=not teacher.on_this_machine
         )

@@ -41,8 +41,11 @@ def read(content: bytes, content_type: str, url: str, model: str) -> Reply:
     try:
         return of_body(_parsed(content), model)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        shown = content[:120].decode("utf-8", "replace")
-        raise Again(f"{url} answered with no valid completion: {shown!r}") from None
+        shown = repr(content[:120].decode("utf-8", "replace"))
+        if b'"choices"' in content:
+            raise Again(f"{url} answered with no valid completion: {shown}") from None
+        other = f"{url} answers with something else than completions ({shown}); a base url usually ends in /v1"
+        raise Again(other, no_endpoint=True) from None
 
 
 def _parsed(content: bytes) -> Any:

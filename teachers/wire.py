@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from teachers.efforts import CONNECT_S
 from teachers.http_errors import Again, Never, Response, broken, no_http, unreachable
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Take = Callable[[Response], "Completion"]
 """Reads a reply, and keeps it; raises Again or Never for everything that is no good answer"""
-CONNECT_S = 20.0
 SECOND_ADDRESS_S = 0.25
 """A host with several addresses is tried at the next one so soon"""
 MOST_HEAD = 1 << 16

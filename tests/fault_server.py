@@ -28,7 +28,7 @@ def good(number: int, attempt: int) -> str | None:
 
 
 class FaultServer:
-    """Faults: 429 500 503 400 404 401 quota html cut empty length thoughts filter drop hang."""
+    """Faults: 429 500 503 400 404 401 quota html cut other empty length thoughts filter drop hang."""
 
     def __init__(self, plan: Plan = good, delay_s: float = 0.0, retry_after: str = "0.2") -> None:
         self.plan, self.delay_s, self.retry_after = plan, delay_s, retry_after
@@ -205,6 +205,8 @@ class FaultServer:
             return int(fault), error("The server had an error", "server_error"), kind
         if fault == "html":
             return 200, PAGE, {"Content-Type": "text/html"}
+        if fault == "other":
+            return 200, b'{"status": "ok"}', kind
         data = self._good(number, body, fault)
         return 200, data[: len(data) // 2] if fault == "cut" else data, kind
 

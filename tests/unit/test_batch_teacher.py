@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,7 @@ from data_gen.budget import Budget
 from data_gen.job import run
 from data_gen.strategies.answer import Answer
 from distill.cli import main
+from teachers import batch_api, efforts
 from teachers.base import Completion, Request, TeacherError
 from teachers.batches import BatchTeacher
 from tests.batch_server import BatchServer
@@ -53,6 +56,22 @@ def test_every_question_has_its_own_answer() -> None:
     assert got["r3"].usage["completion_tokens"] == len(got["r3"].text)
     assert len(server.batches) == 1
     assert not Path("state").exists()
+
+
+def test_a_host_that_never_answers_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """https to a server that waits for plain http; and nobody at all."""
+    for module in (batch_api, efforts):
+        monkeypatch.setattr(module, "CONNECT_S", 0.1)
+    start = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"127.0.0.1:{silent.getsockname()[1]}/v1"
+        (got,) = BatchTeacher("mock", f"https://{url}", backoff_s=0.01).generate(requests(1))
+        assert got.fatal
+        assert f"cannot reach https://{url}" in str(got.error)
+    (got,) = BatchTeacher("mock", f"http://{url}", backoff_s=0.01, max_attempts=1000).generate(requests(1))
+    assert got.fatal
+    assert f"cannot reach http://{url}" in str(got.error)
+    assert time.monotonic() - start < 5
 
 
 class Breaking(BatchServer):

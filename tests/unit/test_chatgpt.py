@@ -215,6 +215,18 @@ def test_unreachable_is_fatal_and_quick() -> None:
     assert any(c.fatal and f"cannot reach {url}" in (c.error or "") for c in got)
 
 
+def test_json_that_is_no_completion_ends_the_run_until_there_was_one() -> None:
+    """A health check that answers every address; afterwards it is a passing trouble."""
+    with FaultServer(lambda n, attempt: "other") as server:
+        got = ask(server, 5, concurrency=1)
+        assert [(c.fatal, c.attempts) for c in got.values()] == [(True, 3)]
+        assert f'{server.url} answers with something else than completions (\'{{"status": "ok"}}\')' in str(
+            got["r0"].error
+        )
+        server.plan = lambda n, attempt: "other" if n and attempt < 4 else None
+        assert [c.error for c in ask(server, 5, concurrency=1).values()] == [None] * 5
+
+
 def test_what_is_wrong_with_https_is_said() -> None:
     """A certificate of one's own, and an address that does not speak it."""
     url = "https://127.0.0.1/v1"

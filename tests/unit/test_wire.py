@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+import socket
 import subprocess
 import sys
 import zlib
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from teachers import efforts, post, wire
 from teachers.base import Completion, Request
 from teachers.chatgpt import ChatGPTTeacher
 from teachers.http_errors import Again, NoApi, Response
@@ -284,6 +286,29 @@ def test_a_redirect_is_followed() -> None:
         got = ask(ChatGPTTeacher("mock", f"http://127.0.0.1:{port}/v1", concurrency=2, max_attempts=1))
         server._loop.call_soon_threadsafe(moved.close)
     assert sorted(completion.text.split(" ")[0] for completion in got) == ["#0#", "#1#", "#2#"]
+
+
+@pytest.mark.parametrize("through", ["straight", "a proxy"])
+def test_a_host_that_leaves_the_handshake_unanswered_is_given_up_soon(
+    through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """https to a server that waits for plain http. One that has answered before is tried as often as any other."""
+    for module in (efforts, wire, post):
+        monkeypatch.setattr(module, "CONNECT_S", 0.15)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        url = f"https://{address}/v1"
+        if through == "a proxy":
+            monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
+            url = "https://endpoint.invalid/v1"
+        teacher = ChatGPTTeacher("mock", url, max_attempts=4, backoff_s=0.01, timeout_s=1.0)
+        (first,) = ask(teacher, 1)
+        assert (first.fatal, first.attempts) == (True, 1)
+        assert f"cannot reach {url}" in (first.error or "")
+        teacher.heard()
+        (later,) = ask(teacher, 1)
+        assert (later.fatal, later.attempts) == (False, 4)
 
 
 def test_proxies_are_the_clients_business(monkeypatch: pytest.MonkeyPatch) -> None:
