@@ -114,8 +114,9 @@ def no_http(url: str) -> NoApi:
 
 def unreachable(url: str, error: BaseException | None) -> Again:
     """No connection came about."""
-    why = str(error or "") or "no answer to the attempt to connect"
-    usual = "is the server running and the address right?"
+    why = str(error or "") or "the attempt to connect timed out"
+    secure = url.startswith("https:") and "timed out" in why
+    usual = f"is the server running and the address right{', and does it speak https?' if secure else '?'}"
     hint = next((text for sign, text in TLS_HINTS.items() if sign in why), usual)
     return Again(f"cannot reach {url} ({why}); {hint}", no_endpoint=True)
 

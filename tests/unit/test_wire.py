@@ -306,6 +306,7 @@ def test_a_host_that_leaves_the_handshake_unanswered_is_given_up_soon(
         (first,) = ask(teacher, 1)
         assert (first.fatal, first.attempts) == (True, 1)
         assert f"cannot reach {url}" in (first.error or "")
+        assert (first.error or "").endswith("does it speak https?")
         teacher.heard()
         (later,) = ask(teacher, 1)
         assert (later.fatal, later.attempts) == (False, 4)
