@@ -6,7 +6,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from data_gen.pools import Pool
@@ -37,7 +36,7 @@ class Wanted:
 
 
 def choose(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> Sequence[int] | None:
-    """The numbers of the rows that are drawn, ascending; None when that is every row that passes.
+    """The numbers of the rows that are drawn, ascending; None when that is every row that passes, or the first of them.
 
     `what` says which rows pass (`where`, `as_record`). DataError when there are fewer than wanted.
     """
@@ -48,8 +47,8 @@ def choose(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) -> Se
         return None
     elif wanted.by:
         found = _by_stratum(pool, order, wanted, what)
-    elif pool.source.generated:  # has no end: the first rows are as good as any
-        found = [seen.number for seen in islice(pool.look(None, **what), wanted.rows)]
+    elif pool.source.generated:  # has no end: the first rows are as good as any, and come up in one pass
+        return None
     elif what["where"] or what["as_record"]:
         found = _lowest(pool, order, wanted.rows, what)
     else:

@@ -47,6 +47,7 @@ from data_gen.provenance import file_digest
 from data_gen.records import DataError
 from data_gen.registry import GENERATED_ROWS, locate, tell_replaced
 from data_gen.rows import Tally
+from data_gen.shards import TELL_EVERY
 from data_gen.source_yaml import Source, SourceFile
 
 __all__ = ["build_mix", "heldout_path", "manifest_path", "report_path"]
@@ -231,6 +232,8 @@ class _Build:
             side.start()
         questions = OneQuestion()
         for line in lines:
+            if part.taken % TELL_EVERY == 0:
+                self.bar.advance(0, f"{name}: {part.taken:,}{f' of {wanted:,}' if wanted else ''} written")
             held = False
             if len(outs) > 1:
                 questions.note(asked := asked_of(line))

@@ -48,7 +48,7 @@ class Pool:
         index: bool = True,
         seed: int = 0,
         limit: int = GENERATED_ROWS,
-        advance: Callable[[int], None] = lambda n: None,
+        advance: Callable[..., None] = lambda n, note=None: None,
     ) -> None:
         self.source, self.advance = source, advance
         self.engine = local if source.generated else engine

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data_gen.choice import Wanted, check_readable, check_where, choose
+from data_gen.choice import Wanted, check_readable, check_where, choose, too_few
 from data_gen.heldout import OneQuestion, is_heldout
 from data_gen.inputs import open_inputs
 from data_gen.line_index import NoIndex
@@ -28,7 +29,7 @@ from data_gen.ranks import Order
 from data_gen.records import DataError
 from data_gen.registry import GENERATED_ROWS, locate, tell_replaced
 from data_gen.rows import Tally
-from data_gen.shards import Measure, Seen
+from data_gen.shards import TELL_EVERY, Measure, Seen
 from data_gen.source_yaml import Source
 from data_gen.strata import apportion, even
 from data_gen.where import parse_all
@@ -102,7 +103,8 @@ def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summa
     for out in outs:
         refuse_inputs(out, filter(Path.exists, read))
     tell_replaced(sources)
-    with Progress("sample", unit="rows read") as bar:
+    made = all(source.generated for source in sources) and not (o.where or o.by or o.budget)
+    with Progress("sample", total=(o.rows or GENERATED_ROWS) if made else None, unit="rows read") as bar:
         try:
             return _sample(sources, outs, o, bar)
         except NoIndex:  # something is odd in a file: row by row it is told what, and where
@@ -141,6 +143,8 @@ class _Drawn:
     pool: Pool
     numbers: Sequence[int] | None
     """None is every row, filtered as they are written"""
+    rows: int | None
+    """How many of these at the most"""
     taken: int = 0
 
 
@@ -161,7 +165,7 @@ def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Pr
     forms = {form for pool in pools for form in pool.forms()}
     as_records = any(_asks_for_records(source, o) for source in sources) or len(forms) > 1
     each = zip(pools, parts, budgets, strict=True)
-    drawn = [_Drawn(pool, _draw(pool, part, budget, o, as_records)) for pool, part, budget in each]
+    drawn = [_Drawn(pool, _draw(pool, part, budget, o, as_records), part) for pool, part, budget in each]
     with Together() as files:
         held = _write(drawn, [files.open(out) for out in outs], o, as_records)
         for one in drawn:
@@ -234,10 +238,15 @@ def _seen(one: _Drawn, o: Options, as_records: bool, asked: bool = False) -> Ite
     """What was drawn from one input."""
     where = tuple(o.where) if one.numbers is None else ()
     one.taken = 0
-    for seen in one.pool.look(one.numbers, one.numbers is None, where=where, as_record=as_records, asked=asked):
+    found = one.pool.look(one.numbers, one.numbers is None, where=where, as_record=as_records, asked=asked)
+    for seen in islice(found, one.rows):
         one.taken += 1
+        if one.taken % TELL_EVERY == 0:
+            one.pool.advance(0, f"{one.pool.source.id}: {one.taken:,} written")
         yield seen
     if where:
         check_where(one.pool)
     if one.numbers is None and not o.allow_fewer:
         check_readable(one.pool, one.taken)
+        if one.rows is not None and one.taken < one.rows:
+            raise too_few(one.pool, one.taken, one.rows)

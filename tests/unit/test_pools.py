@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_gen import mixes, sampling, shards
+from data_gen import curriculum, mixes, sampling, shards
 from data_gen.mixes import build_mix
 from data_gen.progress import Progress
 from data_gen.records import DataError
@@ -74,6 +75,42 @@ def test_made_rows_and_rows_of_a_mix_are_told_of_once(bars: list[Progress]) -> N
     build_mix("mix.yaml", "mix.jsonl")
     sample_rows(["./in.jsonl", "./in.json"], "two.jsonl", rows=20, by="star")
     assert [bar.done for bar in bars] == [33, 220, 400]
+
+
+def test_many_rows_that_are_made_on_the_spot_are_made_once_and_told_of(
+    bars: list[Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred million rows take an hour: how many there will be is known, and how many are written already."""
+    items, advance = curriculum.items, Progress.advance
+    made, notes = list[int](), list[str]()
+
+    def counted(*given: Any, **more: Any) -> Iterator[Any]:
+        for item in items(*given, **more):
+            made.append(1)
+            yield item
+
+    def noted(bar: Progress, n: int = 1, note: str | None = None) -> None:
+        notes.extend([note] if note else [])
+        advance(bar, n, note)
+
+    monkeypatch.setattr(curriculum, "items", counted)
+    monkeypatch.setattr(Progress, "advance", noted)
+    monkeypatch.setattr(sampling, "TELL_EVERY", 20)
+    monkeypatch.setattr(mixes, "TELL_EVERY", 20)
+    sample_rows(["curriculum"], "made.jsonl", rows=50)
+    assert (bars[0].total, bars[0].done, len(made)) == (50, 50, 1 + 50)  # of the first one the form was asked
+    assert notes == ["curriculum: 20 written", "curriculum: 40 written"]
+    family = json.loads(Path("made.jsonl").read_text().splitlines()[0])["meta"]["family"]
+    made.clear()
+    taken = sample_rows(["curriculum"], "some.jsonl", rows=5, where=[f"family=={family}"]).taken[0]
+    assert (bars[1].total, taken.rows_in, taken.taken) == (None, len(made) - 1, 5)
+    with pytest.raises(DataError, match=r"none of its rows passes \(10,200 left out: where\); 1 rows are wanted"):
+        sample_rows(["curriculum"], "none.jsonl", rows=1, where=["family==none"])
+    assert sample_rows(["curriculum"], "none.jsonl", rows=1, where=["family==none"], allow_fewer=True).rows == 0
+    notes.clear()
+    Path("mix.yaml").write_text("name: m\ndedup: none\nsources: {curriculum: 50}\n")
+    build_mix("mix.yaml", "mix.jsonl")
+    assert notes[-1] == "curriculum: 40 of 50 written"
 
 
 def test_the_count_goes_on_while_a_file_is_gone_through(bars: list[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
