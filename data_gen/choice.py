@@ -12,7 +12,7 @@ from data_gen.pools import Pool
 from data_gen.ranks import Order
 from data_gen.records import DataError
 from data_gen.shards import Measure, Seen
-from data_gen.strata import quotas
+from data_gen.strata import Within, quotas
 from teachers.base import nearest
 
 UNREADABLE = "unreadable"
@@ -135,7 +135,9 @@ def _measured(pool: Pool, order: Order, wanted: Wanted, what: dict[str, Any]) ->
     if pool.source.generated:
         waves: Iterator[Sequence[int] | None] = iter([None])
     else:
+        # A file that must be read from its beginning is read once, but not all of it is measured.
         waves = pool.waves(order, 1024 if pool.indexed else pool.number())
+        what["within"] = Within(order, wanted.budget or 0)
     for numbers in waves:
         for seen in pool.look(numbers, measure=wanted.measure, **what):
             total += seen.size

@@ -24,7 +24,7 @@ from data_gen.records import DataError, Record, content_id
 from data_gen.registry import RawRow, locate, raw_rows, record_of
 from data_gen.rows import Tally
 from data_gen.source_yaml import Source, SourceFile
-from data_gen.strata import field_of
+from data_gen.strata import Within, field_of
 from data_gen.where import Where, parse_all
 
 TELL_EVERY = 1 << 12
@@ -93,6 +93,7 @@ class Task:
     lines: bool = True
     """Whether the lines are wanted, or only which rows pass"""
     measure: Measure | None = None
+    within: Within | None = None
     stratum: str = ""
     clean: Clean | None = None
     mark: Mark | None = None
@@ -155,6 +156,8 @@ def look(task: Task) -> Iterator[Seen | Looked | int]:
         if looked.where and not all(keep(row.value) for keep in looked.where):
             looked.dropped["where"] += 1
             continue
+        if task.within is not None and not task.within.may(row.number):
+            continue
         record = _record(task.shard, row, looked.tally) if records else None
         if records and record is None:
             continue
@@ -173,6 +176,8 @@ def _seen(task: Task, row: RawRow, record: Record | None) -> Seen:
         # A source of several files may hold an array beside JSON lines.
         line = _tight(orjson.dumps(record)) if task.as_record else _tight(_plain(row)) if row.raw is None else row.raw
     size = task.measure(record) if task.measure is not None and record is not None else 0
+    if task.within is not None:
+        task.within.add(row.number, size)
     digest = content_id(record) if task.clean is not None and record is not None else ""
     stratum = field_of(row.value, task.stratum) if task.stratum else None
     marks = task.mark(record) if task.mark and record else None

@@ -1,4 +1,4 @@
-"""Sharing out a number of rows: over sources by weight, over strata by their size or evenly.
+"""Sharing out a number of rows: over sources by weight, over strata by their size or evenly; keeping within a budget.
 
 Every way of sharing out here is monotone: a larger total never takes a row from anybody. So a smaller sample is part of
 a larger one also when it is drawn in shares, which rounding to largest remainders does not give (Alabama's paradox).
@@ -7,10 +7,12 @@ a larger one also when it is drawn in shares, which rounding to largest remainde
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush, heapreplace
 from math import floor, lcm
 from typing import Any
 
 from data_gen.fields import reach
+from data_gen.ranks import Order
 from data_gen.records import DataError
 
 SHARES = ("proportional", "even")
@@ -56,15 +58,14 @@ def quotas(total: int, sizes: Sequence[int], shares: str = "proportional") -> li
     whole = sum(sizes)
     parts = [max(0, floor(total * size / whole) - len(sizes)) for size in sizes]
     # What is left is at most a few rows a stratum: they go, one by one, to whoever has the largest quotient.
-    import heapq
     from fractions import Fraction
 
     heap = [(-Fraction(2 * size, 2 * part + 1), n) for n, (size, part) in enumerate(zip(sizes, parts, strict=True))]
-    heapq.heapify(heap)
+    heapify(heap)
     for _ in range(total - sum(parts)):
         _, n = heap[0]
         parts[n] += 1
-        heapq.heapreplace(heap, (-Fraction(2 * sizes[n], 2 * parts[n] + 1), n))
+        heapreplace(heap, (-Fraction(2 * sizes[n], 2 * parts[n] + 1), n))
     return parts
 
 
@@ -80,6 +81,31 @@ def _level(total: int, sizes: Sequence[int]) -> list[int]:
             break
         parts[n] += size > low
     return parts
+
+
+class Within:
+    """Which rows may still fit into a budget, of those that come up in any order.
+
+    Rows are taken in the order of their ranks until the next one would exceed it. Sizes only add up, so wherever the
+    rows seen so far exceed it no row of a higher rank can be among them: there is no need to measure it.
+    """
+
+    def __init__(self, order: Order, budget: int) -> None:
+        self.order, self.budget = order, budget
+        self._lowest: list[tuple[int, int]] = []
+        """Minus rank and size of the rows up to the first that exceeds it, the highest rank on top"""
+        self._total = 0
+
+    def may(self, number: int) -> bool:
+        """Whether a row has to be measured."""
+        return self._total <= self.budget or self.order.rank(number) < -self._lowest[0][0]
+
+    def add(self, number: int, size: int) -> None:
+        """A row that was measured."""
+        heappush(self._lowest, (-self.order.rank(number), size))
+        self._total += size
+        while self._total - self._lowest[0][1] > self.budget:
+            self._total -= heappop(self._lowest)[1]
 
 
 def field_of(row: Any, name: str) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 
 from data_gen import shards
 from data_gen.quick import quick_sample
-from data_gen.records import DataError, read_records
+from data_gen.records import DataError, Record, read_records
 from data_gen.sampling import sample_rows
 from data_gen.shards import characters
 from data_gen.tables import arrow_of
@@ -153,6 +153,27 @@ def test_a_budget_of_characters() -> None:
         sample([source], budget=1, measure=characters)
     with pytest.raises(DataError, match=r"give no --rows, --weights or --by"):
         sample([source], budget=5, rows=5, measure=characters)
+
+
+def test_a_budget_measures_few_rows_of_a_file_that_has_no_index() -> None:
+    """Counting tokens costs more than reading: a row is measured only while it may be among those that fit."""
+    rows = [{"instruction": f"问{i:04}", "output": "答" * (i * 7919 % 40), "star": i % 3} for i in range(3000)]
+    Path("in.json").write_text(json.dumps(rows[:1800]), encoding="utf-8")
+    Path("more.json").write_text(json.dumps(rows[1800:]), encoding="utf-8")
+    lines = write(rows=rows)
+    measured: list[int] = []
+
+    def measure(record: Record) -> int:
+        measured.append(1)
+        return characters(record)
+
+    for seed, budget, where in ((1, 1500, []), (2, 30, []), (3, 700, ["star>=1"]), (4, 10**6, [])):
+        options: dict[str, Any] = {"seed": seed, "budget": budget, "where": where, "allow_fewer": True}
+        expected = sample([lines], measure=characters, **options)
+        measured.clear()
+        assert sample(["./[im]*.json"], measure=measure, **options) == expected
+        assert len(measured) <= (3000 if budget == 10**6 else 12 * len(expected) + 60)
+    assert len(measured) == len(expected) == 3000
 
 
 def test_rows_that_are_not_drawn_are_not_even_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
