@@ -93,11 +93,18 @@ class Harvest:
             self._turned_down("no task in the answer", slot, text=row["text"])
         most = BARREN_ANSWERS if self.report.accepted else min(BARREN_ANSWERS, BARREN_FROM_THE_START)
         if self._without_row >= most and not self.full() and self.strategy.total is None:
-            (reason, count), of = self._reasons.most_common(1)[0], self._reasons.total()
-            self.barren = (
-                f"the last {self._without_row} answers gave no row that passes the filters ({reason!r} {count} of "
-                f"{of} times); look at the rejected rows, then change the filters or what is asked"
-            )
+            self._give_up(f"the last {self._without_row} answers gave no row")
+
+    def come_to_nothing(self) -> None:
+        """All was asked, and nothing came of it: whoever reads the output next would not know what to do with it."""
+        self._give_up(f"of {self.report.requests} answers none gave a row")
+
+    def _give_up(self, what: str) -> None:
+        (reason, count), of = self._reasons.most_common(1)[0], self._reasons.total()
+        self.barren = (
+            f"{what} that passes the filters ({reason!r} {count} of {of} times); look at the rejected rows, then "
+            "change the filters or what is asked"
+        )
 
     def _beside(self, slot: Slot) -> tuple[list[Record], list[Record]]:
         """Rows that come before and after the request's own, whatever its answer."""

@@ -67,6 +67,8 @@ def run(
     output = Output(Path(out), Path(journal) if journal else None)
     inputs = getattr(strategy, "inputs", {})
     with output.open(recipe, chain.settings, inputs, force=force) as paid, chain.remembering(output.novelty_path):
+        if reparse and not len(paid):
+            raise DataError(f"{paid.path} holds no answers to read; leave out --reparse")
         before = output.report
         if not reparse and before.complete and (before.exhausted or (rows is not None and before.accepted >= rows)):
             return replace(before, ran=False)

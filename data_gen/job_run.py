@@ -103,7 +103,10 @@ class Run:
             self.harvest.barren = self.budget.too_small()
         if not self._stopped():
             report.complete = not report.failed and (self.harvest.full() or not self._missed)
-            output.finish(report)
+            if report.requests and not (report.accepted or report.failed or report.stopped):
+                self.harvest.come_to_nothing()
+            else:
+                output.finish(report)
         return report
 
     def _work(self, output: Output) -> None:

@@ -135,6 +135,35 @@ def test_what_gives_no_row_counts_by_reason(capsys: pytest.CaptureFixture[str]) 
     assert rejected > times == of == 3 * answers >= 900
 
 
+@pytest.mark.parametrize(
+    ("strategy", "reason"),
+    [("answer", "output too long"), ("translate", "translation is too long"), ("augment", "no task in the answer"),
+     ("evolve", "evolution broke off")],
+)  # fmt: skip
+def test_an_output_without_a_row_is_none(strategy: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a file that was gone through to its end, too; with other filters its answers may be rows."""
+    row = {"instruction": "Count from one to three.", "input": "One, two, three.", "output": "1 2 3"}
+    Path("in.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with FaultServer(lambda number, attempt: "length" if strategy == "evolve" else None) as server:
+        command = [part if part != "answer" else strategy for part in arguments(server.url)]
+        server.answer = lambda body: "多" * 9000
+        for more in ([], [], ["--reparse"]):
+            assert main([*command, *more]) == 2
+            err = capsys.readouterr().err
+            assert re.search(rf"of 1 answers none gave a row that passes the filters \('{reason}", err), err
+            assert not Path("out.jsonl").exists()
+        if strategy == "answer":
+            assert main([*command, "--filters", "{length: false, repetition: false}"]) == 0
+            assert count("out.jsonl") == 1
+        assert server.asked.total() == 1
+
+
+def test_there_is_nothing_to_read_again_before_the_first_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments("http://127.0.0.1:9/v1", "--reparse")) == 2
+    assert "out.jsonl.journal holds no answers to read" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["in.jsonl"]
+
+
 class Page(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.send_response(200)

@@ -204,7 +204,8 @@ def test_cut_answers_are_dropped_kept_or_continued_from_the_same_journal() -> No
     Path("in.jsonl").write_text('{"instruction": "背诵天干地支"}\n')
     strategy = Answer("in.jsonl", max_tokens=8)
     teacher = ScriptedTeacher(cut_into(8))
-    assert run(strategy, teacher, "out.jsonl").rejected == {"truncated": 1}
+    with pytest.raises(DataError, match="'truncated' 1 of 1 times"):
+        run(strategy, teacher, "out.jsonl")
     report = run(strategy, teacher, "out.jsonl", on_length="keep")
     assert (report.accepted, len(teacher.asked)) == (1, 1)
     assert run(strategy, teacher, "out.jsonl", on_length="continue").accepted == 1
@@ -216,8 +217,9 @@ def test_cut_answers_are_dropped_kept_or_continued_from_the_same_journal() -> No
 def test_what_never_ends_is_dropped() -> None:
     Path("in.jsonl").write_text('{"instruction": "从一数到无穷"}\n')
     teacher = ScriptedTeacher(lambda request: "一二三四五六七八九十")
-    report = run(Answer("in.jsonl", max_tokens=5), teacher, "out.jsonl", on_length="continue")
-    assert (report.rejected, len(teacher.asked)) == ({"truncated": 1}, 4)
+    with pytest.raises(DataError, match="'truncated' 1 of 1 times"):
+        run(Answer("in.jsonl", max_tokens=5), teacher, "out.jsonl", on_length="continue")
+    assert len(teacher.asked) == 4
 
 
 def test_magpie_goes_on_after_a_continued_answer() -> None:

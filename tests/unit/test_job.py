@@ -93,8 +93,9 @@ def test_other_filters_read_the_journal_again(tmp_path: Path) -> None:
     strategy, out = questions(tmp_path / "in.jsonl", 6), tmp_path / "out.jsonl"
     run(strategy, ScriptedTeacher(), out)
     teacher = ScriptedTeacher()
-    report = run(strategy, teacher, out, filters={"length": {"max_output": 3}})
-    assert (report.accepted, report.rejected, teacher.asked) == (0, {"output too long": 6}, [])
+    with pytest.raises(DataError, match=r"of 6 answers none gave a row .*'output too long' 6 of 6 times"):
+        run(strategy, teacher, out, filters={"length": {"max_output": 3}})
+    assert (teacher.asked, len(lines(out))) == ([], 6)
 
 
 def test_an_answer_that_is_no_json_where_it_was_asked_for(tmp_path: Path) -> None:

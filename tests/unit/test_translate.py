@@ -175,9 +175,9 @@ def test_nothing_in_a_text_is_an_instruction(tmp_path: Path, attack: str) -> Non
     assert mark not in text
     # A teacher that falls for it answers at length; that is no translation.
     teacher = ScriptedTeacher(lambda request: "床前明月光，" * 60)
-    report = run(Translate(path), teacher, tmp_path / "out.jsonl")
-    assert (report.accepted, report.rejected) == (0, {"translation is too long": 1})
-    (row,) = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    with pytest.raises(DataError, match="'translation is too long' 1 of 1 times"):
+        run(Translate(path), teacher, tmp_path / "out.jsonl")
+    (row,) = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl.part").read_text().splitlines()]
     assert (row["instruction"], row["meta"]["place"]) == (text, ["instruction"])
     assert row["meta"]["said"].startswith("床前明月光")
 
