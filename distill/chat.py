@@ -127,7 +127,7 @@ class Chat:
         first, *rest = self.template.render(record)[:-1]
         ids = view.encode_prompt(first[0])
         for text, answered in rest:
-            ids += view.encode(text)
+            ids += view.encode(text, special=not answered)
             if answered and view.eos_id is not None:
                 ids.append(view.eos_id)
         return ids or [min(self.speaker.ends, default=0)]

@@ -105,12 +105,14 @@ def encode_side(
     for first in range(0, len(records), AT_ONCE):
         some = records[first : first + AT_ONCE]
         rendered = [template.render(record) for record in some]
-        encoded = iter(view.encode_many([text for segments in rendered for text, _ in segments[1:]]))
+        later = [part for segments in rendered for part in segments[1:]]
+        answers = iter(view.encode_many([text for text, answer in later if answer]))
+        prompts = iter(view.encode_many([text for text, answer in later if not answer], special=True))
         for r, segments in enumerate(rendered, first):
             row = _Row()
             asked_too = int((r + 1) * question_share) > int(r * question_share)
             for n, (text, supervised) in enumerate(segments):
-                ids = next(encoded) if n else view.encode_prompt(text)
+                ids = next(answers if supervised else prompts) if n else view.encode_prompt(text)
                 _append(row, view, text, ids, supervised, asked_too)
                 if supervised and unk is not None:
                     unknown += ids.count(unk)

@@ -76,18 +76,23 @@ class ByteView:
         """Ids of the start of a conversation: with the tokenizer's own beginning-of-text entry, if it has one."""
         return self._prefix + self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a later part: no beginning-of-text entry and no dummy space before the first word."""
-        return self.encode_many([text])[0]
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Ids of a later part: no beginning-of-text entry and no dummy space before the first word.
 
-    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        An answer is text throughout: a `</s>` in it is four characters. In the prompt of a later turn (`special`) it is
+        the entry of that name, as templates mean it and as `encode_prompt` has it.
+        """
+        return self.encode_many([text], special)[0]
+
+    def encode_many(self, texts: Sequence[str], special: bool = False) -> list[list[int]]:
         """`encode` of each text, in one call of the tokenizer."""
-        return [found.ids[drop:] for found, drop, _ in self._later(texts)]
+        return [found.ids[drop:] for found, drop, _ in self._later(texts, special)]
 
-    def _later(self, texts: Sequence[str]) -> list[tuple[Any, int, int]]:
+    def _later(self, texts: Sequence[str], special: bool) -> list[tuple[Any, int, int]]:
         """Each text as a later part: what the backend finds, and how many ids and characters of it come before."""
         ways = [("", [])] if self.family != "sentencepiece" else [*self._anchors, ("", [])]
         done: dict[int, tuple[Any, int, int]] = {}
+        self._backend.encode_special_tokens = not special  # transformers sets it anew at each call of its own
         for anchor, ids in ways:  # nearly always the first one does
             left = [n for n in range(len(texts)) if n not in done]
             found = self._backend.encode_batch([anchor + texts[n] for n in left], add_special_tokens=False)
@@ -96,6 +101,7 @@ class ByteView:
             }
             if len(done) == len(texts):
                 break
+        self._backend.encode_special_tokens = False
         return [done[n] for n in range(len(texts))]
 
     def encode_broken(self, text: bytes) -> list[int]:
@@ -148,7 +154,7 @@ class ByteView:
         return ends
 
     def character_ends(self, text: str, ids: Sequence[int]) -> list[int]:
-        """Where each of `ids`, `encode_prompt(text)` or `encode(text)`, ends, in characters of `text`.
+        """Where each of `ids`, `encode_prompt(text)` or `encode(text, special=True)`, ends, in characters of `text`.
 
         0 for a beginning-of-text entry; entries that are parts of one character all end with it.
         """
@@ -156,11 +162,11 @@ class ByteView:
         prefix = len(ids) - len(found.ids)
         if prefix >= 0 and found.ids == list(ids[prefix:]):
             return [0] * prefix + [end for _, end in found.offsets]
-        return self._later_ends(text)
+        return self._later_ends(text, special=True)
 
-    def _later_ends(self, text: str) -> list[int]:
-        """The same for `encode(text)`."""
-        ((found, drop, shift),) = self._later([text])
+    def _later_ends(self, text: str, special: bool) -> list[int]:
+        """The same for `encode(text, special)`."""
+        ((found, drop, shift),) = self._later([text], special)
         return [max(end - shift, 0) for _, end in found.offsets[drop:]]
 
     def _said_bytes(self, said: bytes, text: str) -> np.ndarray | None:
@@ -195,7 +201,7 @@ class ByteView:
     def _ends_by_offsets(self, text: str, size: int) -> np.ndarray:
         chars = np.fromiter((len(c.encode("utf-8", "surrogatepass")) for c in text), np.int64, len(text))
         to_byte = np.concatenate([[0], np.cumsum(chars)])
-        ends = np.array([to_byte[end] for end in self._later_ends(text)], dtype=np.int64)
+        ends = np.array([to_byte[end] for end in self._later_ends(text, special=False)], dtype=np.int64)
         ends = np.maximum.accumulate(ends)
         if len(ends):
             ends[-1] = size

@@ -16,6 +16,7 @@ NAMES = ["byte", "sentencepiece", "wordpiece", "trained byte", "trained sentence
 CHINESE = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=15)
 ANY = st.text(st.characters(codec="utf-8"), max_size=20)
 _PARTS = ["小猫", "在", "The", " ", "  ", "\n", "\t", "👍🏽", "é", "e\u0301", "\u3000", "12", "。", "\x00", "Ａ", "𠮷"]
+_PARTS += ["<s>", "</s>", "<unk>", "[SEP]", "[UNK]", "<|endoftext|>"]
 MIXED = st.lists(st.sampled_from(_PARTS), max_size=15).map("".join)
 TEXT = st.one_of(CHINESE, ANY, MIXED)
 

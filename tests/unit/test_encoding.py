@@ -41,7 +41,7 @@ def test_parts_of_a_conversation(view: ByteView) -> None:
         ids, supervised, ends = [], [], []
         said = 0
         for n, (text, answer) in enumerate(QA.render(record)):
-            part = view.encode(text) if n else view.encode_prompt(text)
+            part = view.encode(text, special=not answer) if n else view.encode_prompt(text)
             if answer:
                 assert view.eos_id is not None
                 ends += [said + e for e in view.ends(text, part).tolist()]
@@ -56,6 +56,21 @@ def test_parts_of_a_conversation(view: ByteView) -> None:
     assert side.supervised_counts.tolist() == [sum(row(side, r)[1]) for r in range(3)]
     assert side.lengths.tolist() == [len(row(side, r)[0]) for r in range(3)]
     assert side.cut == 0
+
+
+def test_what_reads_like_a_special_entry_is_text_in_an_answer(view: ByteView) -> None:
+    """Web pages hold `<s>` and `</s>`: they end no answer, and are said byte for byte. Prompts keep them: templates say
+    `<|im_end|>`, and a prompt is encoded as plain transformers encodes it."""
+    special = view.tokenizer.all_special_tokens
+    said = f"划掉{''.join(special)}了。"
+    turns = Record("删", output=said, history=[(f"{special[0]}问", said)])
+    ids, supervised, ends = row(encode_side(view, QA, [turns], 512), 0)
+    answers = [i for i, s in zip(ids, supervised, strict=True) if s]
+    assert answers.count(view.eos_id) == 2
+    assert ends[-1] == 2 * (len(said.encode()) + 1)
+    kept = {view.eos_id, view.tokenizer.unk_token_id}  # without an entry for < or [ a tokenizer says [UNK]
+    assert not set(answers) & (set(view.tokenizer.all_special_ids) - kept)
+    assert view.tokenizer.convert_tokens_to_ids(special[0]) in ids[: supervised.index(True)]
 
 
 def test_answers_end_at_the_same_bytes_on_every_side(view: ByteView) -> None:
