@@ -18,6 +18,7 @@ OPTIONS = (
     "instructions", "seeds", "topics", "to", "template", "temperature", "answer_temperature", "instruction_temperature",
     "top_p", "max_tokens", "max_instruction_tokens", "seed", "tasks_per_request", "turns", "rounds", "passes", "judge",
 )  # fmt: skip
+"""Of the command line; within `strategies` a strategy may be given whatever its class takes"""
 MAPPINGS = {
     "strategies": "{self_instruct: {share: 0.7}}",
     "filters": "{length: {max_output: 2000}, media: false}",
@@ -89,11 +90,11 @@ def _mixture(wanted: Mapping[str, Any], given: dict[str, Any]) -> Any:
         own = {str(option).replace("-", "_"): value for option, value in options.items()}
         shares[str(name)] = own.pop("share", 1.0)
         kind = str(own.pop("strategy", name))
-        for option in own:
-            if option not in OPTIONS:
-                raise DataError(f"strategy {name!r} has no option {option!r}{nearest(option, ['share', *OPTIONS])}")
-        check(own)
         takes = takes_of("strategy", kind, STRATEGIES)
+        for option in own:
+            if option not in takes:
+                raise DataError(f"strategy {name!r} has no option {option!r}{nearest(option, ['share', *takes])}")
+        check(own)
         unused -= set(takes)
         members[str(name)] = build(
             "strategy", kind, STRATEGIES, {o: v for o, v in given.items() if o in takes} | own, f"strategy {name!r}"

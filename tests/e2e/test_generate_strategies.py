@@ -141,6 +141,22 @@ def test_existing_sets_are_kept_away_from(server: FaultServer, capsys: pytest.Ca
     assert [row["id"] for row in rows()[:5]] == [row["id"] for row in rows("first.jsonl")[4:9]]
 
 
+def test_a_strategy_of_ones_own_brings_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("toned.py").write_text(
+        "from data_gen.strategies.self_instruct import SelfInstruct\n"
+        "class Mine(SelfInstruct):\n"
+        "    def __init__(self, *, tone: str = 'kind', **options):\n"
+        "        super().__init__(**options)\n"
+        "        self.settings['tone'] = tone\n",
+        encoding="utf-8",
+    )
+    command = ["generate", "--teacher", "scripted", "--rows", "1", "-o", "own.jsonl", "--reparse", "--strategies"]
+    assert main([*command, "{own: {strategy: 'toned:Mine', tone: dry, tasks_per_request: 2}}"]) == 2
+    assert "holds no answers to read" in capsys.readouterr().err
+    assert main([*command, "{own: {strategy: 'toned:Mine', tune: dry}}"]) == 2
+    assert "strategy 'own' has no option 'tune' (did you mean 'tone'?)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -150,7 +166,7 @@ def test_existing_sets_are_kept_away_from(server: FaultServer, capsys: pytest.Ca
         (["--strategies", "{}", "--rows", "3"], "'strategies' names none"),
         (["--strategies", "[evolve]"], "must look like '{self_instruct: {share: 0.7}}'"),
         (["--strategies", "{evolve: {shares: 1}}"], "no option 'shares' (did you mean 'share'?)"),
-        (["--strategies", "{evolve: {turns: 2}}"], "strategy 'evolve' takes no --turns"),
+        (["--strategies", "{evolve: {turns: 2}}"], "strategy 'evolve' has no option 'turns'"),
         (["--strategies", "{evolve: 3}"], "takes options such as"),
         (["--strategies", "{answer: {share: 1}}"], "strategy 'answer' needs --instructions"),
         (["--strategies", "{evolve: {rounds: many}}"], "--rounds must be a whole number from 1 on, not 'many'"),
