@@ -63,10 +63,10 @@ def test_what_reads_like_a_special_entry_is_text_in_an_answer(view: ByteView) ->
     `<|im_end|>`, and a prompt is encoded as plain transformers encodes it."""
     special = view.tokenizer.all_special_tokens
     said = f"划掉{''.join(special)}了。"
-    turns = Record("删", output=said, history=[(f"{special[0]}问", said)])
+    turns = Record("删", output=said, history=[[f"{special[0]}问", said]])
     ids, supervised, ends = row(encode_side(view, QA, [turns], 512), 0)
     answers = [i for i, s in zip(ids, supervised, strict=True) if s]
-    assert answers.count(view.eos_id) == 2
+    assert sum(i == view.eos_id for i in answers) == 2
     assert ends[-1] == 2 * (len(said.encode()) + 1)
     kept = {view.eos_id, view.tokenizer.unk_token_id}  # without an entry for < or [ a tokenizer says [UNK]
     assert not set(answers) & (set(view.tokenizer.all_special_ids) - kept)
