@@ -8,18 +8,16 @@ A new form is one function and one line at the end of this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from data_gen.columns import unknown_form
 from data_gen.corpora import baike, cnewsum, coco_cn, news, translation, webtext, wiki
 from data_gen.dialogs import coig_dialog, coqa, guanaco, moss, panda, sharegpt
-from data_gen.fields import as_dict, first_of, kept, paragraphs, present, reach, text_of
+from data_gen.fields import as_dict, first_of, kept, paragraphs, present, text_of
 from data_gen.records import DataError, Record
-from teachers.base import nearest
 
 Converter = Callable[[Any], Record]
-COLUMNS = ("instruction", "input", "output", "system")
-"""What `--columns` can fill"""
 
 
 def record(row: Any) -> Record:
@@ -115,27 +113,6 @@ def curriculum(row: Any) -> Record:
     return made
 
 
-def from_columns(columns: Mapping[str, str]) -> Converter:
-    """A converter for the user's own column names: `{"instruction": "title", "output": "answers.0.text"}`."""
-    for target in columns:
-        if target not in COLUMNS:
-            raise DataError(f"--columns: a record has no {target!r}{nearest(target, COLUMNS)}")
-    if "output" not in columns:
-        raise DataError("--columns must say which column is the output, as in output=answer")
-
-    needed = ("instruction", "output")
-
-    def convert(row: Any) -> Record:
-        named = as_dict(row)
-        said = {
-            to: (text_of(*reach(named, name), required=True) if to in needed else present(*reach(named, name)))
-            for to, name in columns.items()
-        }
-        return Record(said.get("instruction", ""), said.get("input", ""), said["output"], said.get("system", ""))
-
-    return convert
-
-
 _FORMS: tuple[tuple[set[str], str], ...] = (
     ({"instruction", "output", "history", "meta"}, "record"),
     ({"instruction_zh"}, "translated"),
@@ -160,18 +137,13 @@ _FORMS: tuple[tuple[set[str], str], ...] = (
 )
 
 
-def guess(row: Any) -> str:
-    """The converter's name for a row of an unnamed file; DataError that lists the columns when none fits."""
+def guess(row: Any, path: str = "FILE") -> str:
+    """The converter's name for a row of an unnamed file; DataError that says what to do when none fits."""
     keys = set(row) if isinstance(row, dict) else {"inputs", "targets"} if isinstance(row, list) else set()
     for needed, name in _FORMS:
         if needed <= keys:
             return name
-    lists = [str(name) for name in keys if isinstance(row[name], list) and row[name] and isinstance(row[name][0], dict)]
-    inside = f" (the rows are the list {lists[0]!r}? a source's YAML says so: 'at: {lists[0]}')" if lists else ""
-    raise DataError(
-        f"these columns are no known form: {', '.join(sorted(map(str, keys)))}{inside}; "
-        "say which is which, as in --columns instruction=title,output=answer"
-    )
+    raise unknown_form(row, path)
 
 
 CONVERTERS: dict[str, Converter] = {

@@ -18,7 +18,7 @@ from data_gen.source_yaml import Source
 
 DECIDING = (
     *("archives", "columnar", "formats", "json_rows", "registry", "rows"),  # which rows a file has
-    *("converters", "corpora", "dialogs", "fields", "records", "web_text"),  # what they say
+    *("columns", "converters", "corpora", "dialogs", "fields", "records", "web_text"),  # what they say
     *("cleaning", "filters", "licences", "media_tasks", "normal", "refusals"),  # what is done to them
     *("curriculum/drawing", "curriculum/script_pairs"),
     *("contamination", "near_duplicates"),  # what they are compared with

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_gen.archives import ENDINGS
-from data_gen.converters import CONVERTERS, Converter, from_columns, guess
+from data_gen.columns import from_columns
+from data_gen.converters import CONVERTERS, Converter, guess
 from data_gen.errors import no_file
 from data_gen.formats import PACKED, SUFFIXES, bare_name, read_rows
 from data_gen.records import DataError, Record
@@ -182,7 +183,7 @@ def _file_rows(source: Source, paths: list[Path], tally: Tally) -> Iterator[RawR
         ):  # each member of an archive has a form of its own
             first = next(rows_of_one)
             try:
-                convert = known = _converter(file.converter or source.converter, source.columns, first.value)
+                convert = known = _converter(file.converter or source.converter, source.columns, first.value, path)
             except DataError as error:
                 place = f"{path}, member {first.member}" if first.member else str(path)
                 nothing = NoForm(f"{place}, line {first.line}: {error}", frozenset(map(str, first.value)))
@@ -191,10 +192,10 @@ def _file_rows(source: Source, paths: list[Path], tally: Tally) -> Iterator[RawR
                 yield RawRow(next(numbers), row.value, row.raw, path, row.line, convert, row.member)
 
 
-def _converter(name: str, columns: Mapping[str, str], first: Any) -> Converter:
+def _converter(name: str, columns: Mapping[str, str], first: Any, path: Path) -> Converter:
     if name == "columns":
         return from_columns(columns)
-    return CONVERTERS[guess(first) if name == "auto" else name]
+    return CONVERTERS[guess(first, str(path)) if name == "auto" else name]
 
 
 def _generated(source: Source, seed: int) -> Iterator[RawRow]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from data_gen.converters import CONVERTERS, from_columns
+from data_gen.columns import from_columns
+from data_gen.converters import CONVERTERS
 from data_gen.errors import no_file
 from data_gen.formats import FORMATS
 from data_gen.licences import terms_of

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data_gen.columns import parse_columns
 from data_gen.records import DataError
 from distill.commands.dataset_options import arguments
 from distill.commands.datasets_files import check, fetch, stats
-from distill.commands.sample import parse_columns
 from distill.commands.tables import print_json, print_table, table_of
 from teachers.base import nearest
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_gen.columns import parse_columns
 from data_gen.records import DataError
 from distill.commands.dataset_options import arguments
-from distill.commands.sample import parse_columns
 from distill.commands.tables import print_json, print_stats
 
 ABOUT = 0.1

@@ -32,6 +32,12 @@ MIX_OPTIONS = {"mix", "out", "seed", "data_dir", "force", "allow_fewer", "on_err
 """What a mix takes; the rest is said in its recipe"""
 
 
+_FOR_A_MIX = {
+    "columns": "./my.csv: {rows: all, columns: {instruction: title, output: answer}}",
+    "where": 'webtext: {rows: 1000, where: ["star>=3"]}',
+}
+
+
 def main(argv: list[str]) -> int:
     """Sample or mix; 0 when done."""
     if (plain := _plain(argv)) and _quick(*plain):
@@ -115,19 +121,10 @@ def _parser() -> Arguments:
     return parser
 
 
-def parse_columns(text: str | dict[str, str] | None) -> dict[str, str] | None:
-    """`instruction=title,output=answer` (or, in a config, a mapping) as a mapping."""
-    if text is None or isinstance(text, dict):
-        return text
-    pairs = [pair.split("=", 1) for pair in text.split(",")]
-    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
-        raise DataError(f"--columns {text!r} must look like instruction=title,input=desc,output=answer")
-    return {to.strip(): name.strip() for to, name in pairs}
-
-
 def _sample(args: Any) -> int:
     if args.parts:
         raise DataError("--parts goes with --mix")
+    from data_gen.columns import parse_columns
     from data_gen.sample_manifest import SampleManifest
     from data_gen.sampling import sample_rows
 
@@ -243,7 +240,8 @@ def _mix(args: Any) -> int:
         raise DataError(f"--mix says in its recipe what to take; {args.inputs[0]!r} cannot be added to it")
     for name in _said(args):
         if name not in MIX_OPTIONS:
-            raise DataError(f"--{name.replace('_', '-')} is said in a mix's recipe, not beside --mix")
+            how = f", as in '{_FOR_A_MIX[name]}'" if name in _FOR_A_MIX else ""
+            raise DataError(f"--{name.replace('_', '-')} is said in a mix's recipe, not beside --mix{how}")
     manifest = build_mix(
         args.mix,
         args.out,

@@ -94,9 +94,9 @@ def _records(args: Any) -> Iterator[Any]:
     """Rows of all inputs. What cannot be opened, and no row at all, is found out before anything is learnt."""
     from itertools import chain
 
+    from data_gen.columns import parse_columns
     from data_gen.formats import bare_name
     from data_gen.registry import open_source
-    from distill.commands.sample import parse_columns
 
     columns = parse_columns(args.columns)
     plain = {"output": "text"}

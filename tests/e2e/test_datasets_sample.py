@@ -296,7 +296,7 @@ FAULTS: list[tuple[tuple[str, ...], str]] = [
     (("sample", "./in.jsonl", "--rows", "101", "-o", "x.jsonl"), "has 100 rows to draw from"),
     (("sample", "./in.jsonl", "--row", "1", "-o", "x.jsonl"), "(did you mean '--rows'?)"),
     (("sample", "./in.jsonl", "-o", "in.jsonl"), "in.jsonl exists already"),
-    (("sample", "./my.csv", "--convert", "-o", "x.jsonl"), "--columns instruction=title,output=answer"),
+    (("sample", "./my.csv", "--convert", "-o", "x.jsonl"), "--columns 'instruction=题目,input=材料,output=答案'"),
     (("sample", "./my.csv", "--columns", "title", "-o", "x.jsonl"), "must look like"),
     (("sample", "./in.jsonl", "--where", "star", "-o", "x.jsonl"), "'field op value'"),
     (("sample", "./in.jsonl", "--tokens", "5", "-o", "x.jsonl"), "--tokens needs --tokenizer"),

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.converters import CONVERTERS, from_columns, guess
+from data_gen.columns import from_columns
+from data_gen.converters import CONVERTERS, guess
 from data_gen.formats import read_rows
 from data_gen.records import DataError, Record
 from data_gen.rows import Tally

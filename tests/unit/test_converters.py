@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from data_gen.converters import CONVERTERS, from_columns, guess
+from data_gen.columns import from_columns
+from data_gen.converters import CONVERTERS, guess
 from data_gen.records import DataError, Record
 from data_gen.web_text import clean
 from tests.raw_rows import CASES
@@ -96,13 +97,6 @@ def test_columns_inside_of_others() -> None:
         convert(row | {"answers": []})
     with pytest.raises(DataError, match=r"no field 'data.question'"):
         convert(row | {"data": "问"})
-
-
-def test_an_unknown_form_lists_its_columns() -> None:
-    with pytest.raises(DataError, match=r"text, url; say which is which, as in --columns"):
-        guess({"url": "u", "text": "t"})
-    with pytest.raises(DataError, match=r"data, version \(the rows are the list 'data'\? .*'at: data'\)"):
-        guess({"version": "1.0", "data": [{"story": "s"}]})
 
 
 @pytest.mark.parametrize(
