@@ -12,9 +12,8 @@ from data_gen.licences import terms_of
 from data_gen.mix_recipe import Mix, load_mix, mix_names, sources_of
 from data_gen.provenance import effective_licence, overlap_lines, overlaps
 from data_gen.records import DataError
-from data_gen.registry import inside, load_registry
+from data_gen.registry import inside, load_registry, no_source
 from data_gen.source_yaml import Source
-from teachers.base import nearest
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -27,7 +26,7 @@ def card(name: str) -> str:
         return mix_card(load_mix(name))
     known = load_registry()
     if name not in known:
-        raise DataError(f"no source and no mix {name!r}{nearest(name, [*known, *mix_names()])}")
+        raise DataError(no_source(name, [*known, *mix_names()]).replace("no source", "no source and no mix", 1))
     return source_card(known[name], list(known))
 
 

@@ -24,6 +24,7 @@ from teachers.base import nearest
 QUOTE_LINES = 100
 """A broken cell that swallows more lines than these is no torn row, so it is never passed over"""
 PACKED = (".gz", ".zst", ".zstd")
+NOTICES = ("readme", "license", "licence")
 SNIFF = 1 << 16
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -32,6 +33,12 @@ def bare_name(name: str) -> str:
     """A file's name in lower case and without the ending of its packing."""
     name = name.lower()
     return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
+
+
+def is_notice(name: str) -> bool:
+    """README, LICENSE and the like: text about the data that it lies beside."""
+    stem, _, ending = bare_name(name).partition(".")
+    return stem in NOTICES or (stem.startswith(NOTICES) and f".{ending}" not in (*SUFFIXES, ".json"))
 
 
 def detect_format(path: Path) -> str:
@@ -104,7 +111,7 @@ def _checked(reader: Reader, place: Place) -> Iterator[Row]:
 def _member_reader(name: str, stream: IO[bytes]) -> Reader | None:
     """How a member of an archive is read, by its name or its beginning; None when it holds no rows."""
     suffix = Path(bare_name(name)).suffix
-    if suffix in SUFFIXES and not name.lower().startswith(("readme", "license", "licence")):
+    if suffix in SUFFIXES and not is_notice(name):
         return READERS[SUFFIXES[suffix]]
     head = stream.peek(SNIFF)[:SNIFF]  # type: ignore[attr-defined]
     if suffix == ".json" or ("." not in name and head.lstrip(BOM + b" \t\r\n")[:1] in (b"{", b"[")):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from data_gen.formats import is_notice
 from data_gen.provenance import licence_told, manifest_naming
 from data_gen.records import DataError
 from data_gen.registry import get_source, locate
@@ -81,12 +82,12 @@ def open_input(name: str, columns: Mapping[str, str] | None = None) -> Source:
 
 
 def _is_beside(file: Path) -> bool:
-    """Whether a file only tells of another one, or holds its rows a second time."""
+    """Whether a file only tells of others, holds the rows of one a second time, or is what a killed run left."""
     if file.suffix == ".arrow" and any(file.with_suffix(ending).is_file() for ending in (".jsonl", ".json", ".ndjson")):
         from data_gen.tables import stamp_of
 
         return stamp_of(file) is not None
-    return file.name.endswith(".manifest.json")
+    return file.name.endswith((".manifest.json", ".part")) or is_notice(file.name)
 
 
 def _with_licence(source: Source) -> Source:

@@ -27,7 +27,7 @@ from data_gen.cleaning import check_filters
 from data_gen.inputs import open_input, tell_apart
 from data_gen.provenance import effective_licence
 from data_gen.records import DataError
-from data_gen.registry import get_source
+from data_gen.registry import get_source, load_registry
 from data_gen.source_yaml import Licence, Source, build, read_yaml
 from data_gen.strata import apportion
 from data_gen.where import parse_all
@@ -109,6 +109,8 @@ def load_mix(path_or_name: str | Path) -> Mix:
     name = str(path_or_name)
     path = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else SHIPPED / f"{name}.yaml"
     if path.parent == SHIPPED and not path.is_file():
+        if name in load_registry():
+            raise DataError(f"no mix {name!r}, that is a source: distill sample {name} -o {name}.jsonl")
         raise DataError(f"no mix {name!r}{nearest(name, mix_names())}; a recipe of yours is named by its path, x.yaml")
     values = read_yaml(path)
     sources = values.get("sources")

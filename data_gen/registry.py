@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from glob import escape
 from itertools import chain, count, groupby, islice
 from operator import attrgetter
 from pathlib import Path
@@ -96,7 +97,7 @@ def get_source(id_or_path: str, columns: Mapping[str, str] | None = None, path: 
         if id_or_path in known:
             source = known[id_or_path]
         elif not path:
-            raise DataError(f"no source {id_or_path!r}{nearest(id_or_path, known)}; a file is named as ./{id_or_path}")
+            raise DataError(no_source(id_or_path, known))
         else:
             source = _path_source(path)
             source.id = id_or_path
@@ -109,6 +110,16 @@ def get_source(id_or_path: str, columns: Mapping[str, str] | None = None, path: 
             file.converter = ""
         from_columns(source.columns)
     return source
+
+
+def no_source(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is no source's: what else has it, or which source has nearly it."""
+    if (Path(__file__).parent / "mix_recipes" / f"{name}.yaml").is_file():
+        return f"no source {name!r}, that is a mix: distill sample --mix {name} -o {name}.jsonl"
+    if "/" in name or _is_data_name(name):
+        return f"no source {name!r}; to make one of a file: distill datasets add {name} --id NAME"
+    beside = sorted(path.name for path in Path().glob(f"{escape(name)}.*") if _is_data_name(path.name))
+    return f"no source {name!r}{nearest(name, known)}; a file is named as ./{beside[0] if beside else name}"
 
 
 def _is_data_name(name: str) -> bool:

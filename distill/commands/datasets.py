@@ -84,14 +84,14 @@ def show(argv: list[str]) -> int:
     """Tell all about a source: files, addresses, form, licence."""
     from dataclasses import asdict
 
-    from data_gen.registry import how_to_get, inside, load_registry, locate
+    from data_gen.registry import how_to_get, inside, load_registry, locate, no_source
 
     parser = arguments("show", show.__doc__, "--data-dir", "--json")
     parser.add_argument("id", metavar="ID")
     args = parser.parse(argv)
     known = load_registry()
     if args.id not in known:
-        raise DataError(f"no source {args.id!r}{nearest(args.id, known)}")
+        raise DataError(no_source(args.id, known))
     source = known[args.id]
     if args.json:
         return print_json(asdict(source))

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from data_gen.cards import card
+from data_gen.mix_recipe import load_mix
 from data_gen.provenance import check_digest, git_blob
 from data_gen.records import DataError, Record
 from data_gen.registry import SHIPPED, get_source, load_registry, locate, open_source, raw_rows
@@ -202,6 +204,18 @@ def test_a_row_that_does_not_convert_is_named_or_counted() -> None:
 def test_an_unknown_source_gets_the_nearest_name() -> None:
     with pytest.raises(DataError, match=r"no source 'alpacazh' \(did you mean 'alpaca-zh'\?\).*\./alpacazh"):
         get_source("alpacazh")
+    Path("alpaca.jsonl").write_text("{}")
+    with pytest.raises(DataError, match=r"no source 'alpaca' \(did you mean .*; a file is named as ./alpaca.jsonl$"):
+        get_source("alpaca")
+
+
+def test_a_mix_is_no_source_nor_a_source_a_mix() -> None:
+    with pytest.raises(DataError, match=r"no source 'demo', that is a mix: distill sample --mix demo -o demo.jsonl"):
+        get_source("demo")
+    with pytest.raises(DataError, match=r"no mix 'coig', that is a source: distill sample coig -o coig.jsonl"):
+        load_mix("coig")
+    with pytest.raises(DataError, match=r"no source and no mix './x.csv'; .*: distill datasets add ./x.csv --id NAME"):
+        card("./x.csv")
 
 
 def test_a_source_of_the_user_counts_and_wins(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def test_what_lies_beside_rows_is_no_source_of_rows() -> None:
     Path("corpus").mkdir()
     sample_rows([write()], "corpus/part.jsonl", rows=30, convert=True)
     arrow_of(Path("corpus/part.jsonl"))
-    Path("corpus/part.manifest.json").write_text("{}")
+    for name in ("part.manifest.json", "killed.jsonl.part", "README.md", "LICENSE", "readme.txt", "README_zh.md"):
+        Path("corpus", name).write_text("{}")
     for name in ("./corpus/", "./corpus/*"):
         assert len(sample([name])) == 30
     Path("corpus/part.jsonl").unlink()
