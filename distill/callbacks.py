@@ -27,6 +27,8 @@ class TrainingProgress(Callback):
         if not trainer.is_global_zero:
             return
         total = int(trainer.estimated_stepping_batches)
+        if trainer.global_step:
+            print(f"going on at step {trainer.global_step} of {total} of {trainer.default_root_dir}", file=sys.stderr)
         self.bar = Progress("train", total, "steps", done=trainer.global_step).__enter__()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

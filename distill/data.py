@@ -85,8 +85,6 @@ class InstructionData(pl.LightningDataModule):
         self.rows: dict[str, EncodedRows] = {}
         self._found: dict[str, list[Record]] = {}
         self.plan: BatchPlan | None = None
-        self.skipped: list[str] = []
-        """What is left out, cut or cannot be written, with counts: said at once and once more at the end"""
         self._resume_at: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
@@ -122,23 +120,18 @@ class InstructionData(pl.LightningDataModule):
         student, kept = encode_answered(encode, records)
         gone = {*range(len(records))} - {*kept}
         empty = sum(not records[r].output for r in gone)
-        self._skip(empty, f"{part}: {empty} rows have no answer, left out")
+        _tell(empty, f"{part}: {empty} rows have no answer, left out")
         long = len(gone) - empty
-        self._skip(long, f"{part}: {long} rows have no answer within {self.max_length} tokens, left out")
+        _tell(long, f"{part}: {long} rows have no answer within {self.max_length} tokens, left out")
         records = [records[r] for r in kept]
         if not records:
             raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
         unknown = model.student_view.tokenizer.unk_token
-        self._skip(student.unknown, f"{part}: at {student.unknown} places in answers the student's tokenizer has no "
+        _tell(student.unknown, f"{part}: at {student.unknown} places in answers the student's tokenizer has no "
                                     f"entry, {unknown} is learnt there")  # fmt: skip
-        self._skip(student.cut, f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens")
+        _tell(student.cut, f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens")
         self.records[part] = records
         return EncodedRows(student, model.student_pad, self._teach(model, part, records, student), self.width)
-
-    def _skip(self, count: int, sentence: str) -> None:
-        if count:
-            self.skipped.append(sentence)
-            print(sentence, file=sys.stderr)
 
     def _teach(self, model: Any, part: str, records: list[Record], student: Side) -> list[TaughtRows]:
         """The rows as the model's teachers read them; nobody is asked in validation."""
@@ -148,7 +141,7 @@ class InstructionData(pl.LightningDataModule):
             raise DistillError("data.question_share goes without a teacher: set it to 0, or model.teacher to null")
         by_tutor = shares(model.tutors, records)
         alone = int((by_tutor.sum(0) == 0).sum())
-        self._skip(alone, f"train: no teacher is for {alone} of {len(records)} rows, their text alone is learnt")
+        _tell(alone, f"train: no teacher is for {alone} of {len(records)} rows, their text alone is learnt")
         return [self._taught(model, n, records, student, by_tutor[n]) for n in range(len(model.tutors))]
 
     def _taught(self, model: Any, n: int, records: list[Record], student: Side, share: np.ndarray) -> TaughtRows:
@@ -172,9 +165,9 @@ class InstructionData(pl.LightningDataModule):
             which = f" from teacher {n + 1}" if len(model.tutors) > 1 else ""
             print(f"train: {100 * covered / max(total, 1):.1f} % of {total} supervised tokens have a target{which}",
                   file=sys.stderr)  # fmt: skip
-            self._skip(total - covered, f"train: {total - covered} supervised tokens have no target{which}, their text "
+            _tell(total - covered, f"train: {total - covered} supervised tokens have no target{which}, their text "
                                         "alone is learnt")  # fmt: skip
-            self._skip(rows.side.unknown, f"train: at {rows.side.unknown} places in answers the tokenizer of teacher "
+            _tell(rows.side.unknown, f"train: at {rows.side.unknown} places in answers the tokenizer of teacher "
                                           f"{n + 1} has no entry")  # fmt: skip
         if model.features is not None:
             same = self.template == template
@@ -192,6 +185,8 @@ class InstructionData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled by the seed; a resumed run goes on in the middle of an epoch."""
+        if self.plan is not None:  # asked for again: the next epoch has an order of its own
+            return _loader(self.rows["train"], self.plan)
         self.plan = self._plan("train", self.batch_size, self.seed)
         if self._resume_at is not None:
             self.plan.load_state_dict(self._resume_at)
@@ -253,6 +248,12 @@ class InstructionData(pl.LightningDataModule):
 def _loader(rows: EncodedRows, plan: BatchPlan) -> DataLoader:
     # Its own generator: a loader draws a seed at each epoch, which must not shift the run's random state.
     return DataLoader(rows, sampler=plan, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+
+
+def _tell(count: int, sentence: str) -> None:
+    """What is left out, cut or cannot be written, where there is any."""
+    if count:
+        print(sentence, file=sys.stderr)
 
 
 def _listed(files: str | list[str] | None) -> list[str]:

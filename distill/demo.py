@@ -21,6 +21,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,8 @@ def _distill(verb: str, *arguments: Any) -> None:
     """Run a verb as a user would; stop the demo when it fails."""
     from distill.cli import run
 
-    code = run(verb, [str(a) for a in arguments])
+    with redirect_stdout(sys.stderr):  # the demo's own result is its table
+        code = run(verb, [str(a) for a in arguments])
     if code == 130:
         raise KeyboardInterrupt
     if code:

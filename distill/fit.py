@@ -24,9 +24,10 @@ from distill.fit_errors import check_recipes, sentence, which_weights
 from teachers.base import nearest
 
 NOT_DECISIVE = re.compile(
-    r"^trainer\.(default_root_dir|max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*)"
+    r"^trainer\.(default_root_dir|max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*|accelerator)"
+    r"|^model\.teachers?\..*\bdevice$"
 )
-"""Settings that a resumed run may change; its folder may have been moved"""
+"""Settings that a resumed run may change; its folder may have been moved, to another machine, too"""
 
 
 def main(argv: list[str]) -> int:
@@ -47,15 +48,14 @@ def main(argv: list[str]) -> int:
     except SystemExit as stop:  # --help, --print_config
         return int(stop.code or 0)
     if cli.complete:
-        print(f"{cli.folder} is complete: {cli.folder / 'student'}; delete the folder to train again", file=sys.stderr)
+        print(f"{cli.folder} is complete: {cli.folder / 'student'}; delete the folder to train again")
         return 0
     if cli.interrupted:
         if cli.trainer.is_global_zero:
             print(f"\nstopped; the same command goes on from {cli.folder / 'checkpoints'}", file=sys.stderr)
         return 130
     if argv[0] == "fit" and cli.trainer.is_global_zero:
-        print(*cli.datamodule.skipped, sep="\n", end="\n" if cli.datamodule.skipped else "", file=sys.stderr)
-        print(f"student: {cli.folder / 'student'}", file=sys.stderr)
+        print(cli.result)
     return 0
 
 

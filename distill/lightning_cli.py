@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.accelerators import MPSAccelerator
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.accelerators import AcceleratorRegistry, MPSAccelerator
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
@@ -26,8 +26,9 @@ from distill.fit_errors import first_sentence
 from distill.module import Distiller
 from distill.ranges import RANGES, check_ranges, check_seed
 from distill.resuming import StepTimer, StopPolitely
-from distill.run_folder import AtomicCheckpointIO, best_checkpoint, is_complete
+from distill.run_folder import AtomicCheckpointIO, RunCheckpoint, best_checkpoint, is_complete
 from distill.sharding import check_strategy
+from teachers.base import nearest
 
 SETTING = re.compile(r"val_check_interval|Early stopping conditioned on metric")
 """In what Lightning says of a setting only once training begins"""
@@ -38,18 +39,30 @@ def _check_trainer(config: Any) -> None:
     if str(config["precision"]).startswith(("16", "64")):
         raise DistillError(f"trainer.precision {config['precision']} is not supported: take bf16-mixed or 32-true")
     check_ranges("trainer", **{name: config[name] for name in RANGES["trainer"]})
+    if any(isinstance(callback, GradientAccumulationScheduler) for callback in config["callbacks"]):
+        raise DistillError(
+            "trainer.callbacks: a GradientAccumulationScheduler changes what batches were made for; set "
+            "trainer.accumulate_grad_batches"
+        )
     epochs, timed = config["max_epochs"], config["max_time"] is not None
     if config["max_steps"] == -1 and (epochs == -1 or (epochs is None and timed)):
         raise DistillError("the learning rate needs to know the end of a run: set trainer.max_steps or max_epochs too")
 
 
-def _computing_in_float64(accelerator: Any) -> Any:
-    """The accelerator asked for; Apple's GPUs, which cannot add up losses, are not chosen and are refused."""
-    if not MPSAccelerator.is_available():
-        return accelerator
-    if accelerator in {"mps", "gpu"}:
+def _accelerator_here(accelerator: Any) -> Any:
+    """The accelerator asked for, by its name; DistillError for one that this machine lacks. Apple's GPUs, which cannot
+    add up losses, are not chosen and are refused."""
+    apples = MPSAccelerator.is_available()
+    if apples and accelerator in {"mps", "gpu"}:
         raise DistillError("trainer.accelerator: Apple's GPUs do not compute in float64, which losses need; take cpu")
-    return "cpu" if accelerator == "auto" else accelerator
+    known = {name: AcceleratorRegistry[name]["accelerator"] for name in AcceleratorRegistry.available_accelerators()}
+    known["gpu"] = known["cuda"]
+    if isinstance(accelerator, str) and accelerator != "auto":
+        if accelerator not in known:
+            raise DistillError(f"trainer.accelerator: unknown {accelerator!r}{nearest(accelerator, ['auto', *known])}")
+        if not known[accelerator].is_available():
+            raise DistillError(f"trainer.accelerator: this machine has no {accelerator!r}: take auto")
+    return "cpu" if apples and accelerator == "auto" else accelerator
 
 
 def _listed(value: Any) -> list[Any]:
@@ -113,6 +126,8 @@ class DistillCLI(LightningCLI):
         super().parse_arguments(parser, args)
         given = self.config[self.config["subcommand"]]
         check_seed(given.get("seed_everything"))
+        if given.get("lr_scheduler") is not None and given.get("optimizer") is None:
+            raise DistillError("lr_scheduler goes with an optimizer of your own: name one, or take model.schedule")
         path = str(given.get("ckpt_path") or "")
         if path.endswith(".ckpt") or Path(path).is_file():
             check_checkpoint(Path(path))
@@ -145,7 +160,7 @@ class DistillCLI(LightningCLI):
             config["logger"] = loggers if self.subcommand == "fit" else False  # others write nothing into the run
         if config["precision"] is None:
             config["precision"] = processor_precision()
-        config["accelerator"] = _computing_in_float64(config["accelerator"])
+        config["accelerator"] = _accelerator_here(config["accelerator"])
         config["plugins"] = [AtomicCheckpointIO(), *_listed(config["plugins"])]
         has_validation = bool(self.datamodule.files["val"])
         config["callbacks"] = [*default_callbacks(has_validation), *_listed(config["callbacks"])]
@@ -161,6 +176,14 @@ class DistillCLI(LightningCLI):
             raise DistillError(f"trainer: {first_sentence(error)}") from None
         check_strategy(trainer.strategy)
         return trainer
+
+    @property
+    def result(self) -> str:
+        """What a run that has ended left, and of which step that is."""
+        ours = next(c for c in self.trainer.callbacks if isinstance(c, RunCheckpoint))  # type: ignore[attr-defined]
+        taken = Path(ours.best_model_path).stem.rpartition("=")[2] or self.trainer.global_step
+        score = "" if ours.best_model_score is None else f", val_bpc {ours.best_model_score:.3f}"
+        return f"{self.folder / 'student'}: step {taken} of {self.trainer.global_step}{score}"
 
     def before_fit(self) -> None:
         """Go on from the run's last checkpoint when it is the same recipe; write down what is resolved."""

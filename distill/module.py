@@ -230,7 +230,7 @@ class Distiller(pl.LightningModule):
         """AdamW, decay on matrices only, with warm-up and the schedule counted in optimizer steps."""
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
         optimizer = adamw(trained, self._matrices, self.learning_rate, self.weight_decay, self.betas)
-        self._total_steps = total = int(self.trainer.estimated_stepping_batches)
+        total = int(self.trainer.estimated_stepping_batches)
         if self.trainer.is_global_zero:
             tell_short_run(self.warmup_steps, total)
         return cast(Any, scheduled(optimizer, self.schedule, self.warmup_steps, total, self.final_factor))
@@ -245,7 +245,8 @@ class Distiller(pl.LightningModule):
             clip_gradients(self, self.trainer.strategy, gradient_clip_val)
 
     def on_fit_start(self) -> None:
-        """Teachers are no submodules: they move to the device by hand."""
+        """Weights that change over a run need its length; teachers are no submodules, so they are moved by hand."""
+        self._total_steps = int(self.trainer.estimated_stepping_batches)
         for tutor in self.tutors:
             tutor.teacher.to(self.device)
         if self.signals is not None:

@@ -10,6 +10,7 @@ from distill.errors import DistillError
 
 ONE: tuple[Callable[[Any], bool], str] = (lambda v: v >= 1, "1 at least")
 ZERO: tuple[Callable[[Any], bool], str] = (lambda v: 0 <= v < math.inf, "0 at least")
+END: tuple[Callable[[Any], bool], str] = (lambda v: v >= 1 or v == -1, "1 at least, or -1 for no end")
 SHARE: tuple[Callable[[Any], bool], str] = (lambda v: 0 <= v <= 1, "a share between 0 and 1")
 
 RANGES: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
@@ -29,7 +30,14 @@ RANGES: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
         "seed": ZERO,
         "limit": ONE,
     },
-    "trainer": {"accumulate_grad_batches": ONE, "gradient_clip_val": ZERO},
+    "trainer": {
+        "accumulate_grad_batches": ONE,
+        "gradient_clip_val": ZERO,
+        "max_epochs": END,
+        "max_steps": END,
+        "limit_train_batches": (lambda v: v > 0, "above 0"),
+        "overfit_batches": (lambda v: v == 0, "not supported, train on a few rows with data.limit"),
+    },
 }
 """Section of a recipe -> setting -> (whether a value will do, what it is instead of one that will not)"""
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,5 +131,5 @@ def main(argv: list[str]) -> int:
         raise DataError(f"{output} is a folder; give the page a name: -o {output / 'report.html'}")
     check_own(output, b"<!doctype html>")
     write_whole(output, build_page(options.folder, options.language))
-    print(f"report: {output}", file=sys.stderr)
+    print(output)
     return 0

@@ -53,7 +53,8 @@ class RandomState(Callback):
         self.pending = None
         torch.set_rng_state(state["torch"])
         if state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
+            for number, own in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):
+                torch.cuda.set_rng_state(own, number)  # it may have been saved where there were more
         name, keys, at, has_gauss, cached = state["numpy"]
         np.random.set_state((name, keys.numpy().astype(np.uint32), at, has_gauss, cached))
         version, internal, gauss = state["python"]

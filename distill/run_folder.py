@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from distill.files import write_whole
 from distill.quiet import quiet_transformers
-from distill.resuming import check_pauses
+from distill.resuming import StepTimer, check_pauses
 from distill.sharding import whole_state, whole_student
 from distill.training_data import manifest_of
 from students.folders import whole_folder
@@ -55,6 +55,18 @@ class RunCheckpoint(ModelCheckpoint):
             | {"kth_best_model_path": worst, "kth_value": known.get(worst, self.kth_value)}
             | {"last_model_path": str(here / "last.ckpt")}
         )
+
+    def _save_topk_checkpoint(self, trainer: Any, monitor_candidates: dict[str, Any]) -> None:
+        """`last.ckpt` follows each validation, whether or not it was the best one; Lightning's only the best."""
+        super()._save_topk_checkpoint(trainer, monitor_candidates)
+        self._last_global_step_saved = trainer.global_step
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """An epoch that is cut short (by time or steps) is under way; Lightning counts it, and would drop its rest."""
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+            for count in (epochs["total"], epochs["current"]):
+                count["processed"] = count["completed"]
 
 
 class RunFolder(Callback):
@@ -113,8 +125,9 @@ class RunFolder(Callback):
         write_whole(folder / "complete.json", json.dumps(_goal(trainer) | {"seconds": seconds}))
 
 
-def _goal(trainer: Any) -> dict[str, int | None]:
-    return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
+def _goal(trainer: Any) -> dict[str, float | None]:
+    seconds = next((c._duration for c in trainer.callbacks if isinstance(c, StepTimer)), None)
+    return {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps, "max_seconds": seconds}
 
 
 def best_checkpoint(folder: Path) -> Path | None:
@@ -133,7 +146,7 @@ def is_complete(trainer: Any) -> bool:
         reached = json.loads(done.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or torn: not complete
         return False
-    return _goal(trainer).items() <= reached.items()
+    return all(reached.get(name) == end for name, end in _goal(trainer).items())
 
 
 def save_student(student: Any, tokenizer: Any, folder: Path) -> None:

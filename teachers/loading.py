@@ -77,28 +77,32 @@ def _ask_hub(model: str) -> None:
         ) from None
 
 
-def check_device(device: str) -> None:
-    """Raise TeacherError unless there is such a device here."""
+def device_named(device: str) -> Any:
+    """The torch device of a name other than auto, wherever it is; TeacherError for what is none, and for an Apple's."""
     import torch
 
-    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    names = ["auto", "cpu", *([here.type] if here is not None and here.type != "mps" else [])]
     try:
         asked = torch.device(device)
     except RuntimeError:
-        raise TeacherError(f"unknown device {device!r}{nearest(device, {*names, 'cuda'})}") from None
+        raise TeacherError(f"unknown device {device!r}{nearest(device, ['auto', 'cpu', 'cuda'])}") from None
     if asked.type == "mps":
         raise TeacherError("device mps: Apple's GPUs do not compute in float64, which drawing a token needs; take cpu")
-    if asked.type not in names or (asked.type != "cpu" and (asked.index or 0) >= torch.accelerator.device_count()):
-        raise TeacherError(f"there is no device {device!r} here{nearest(device, names)}")
+    return asked
 
 
-def device_here() -> str:
-    """The accelerator of this machine, if it computes in float64 as Apple's do not; or else the processor."""
+def device_here(device: str = "auto") -> str:
+    """The device asked for; auto: the accelerator of this machine, if it computes in float64 as Apple's do not, or else
+    the processor. TeacherError when this machine has no such device."""
     import torch
 
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found.type if found is not None and found.type != "mps" else "cpu"
+    here = found.type if found is not None and found.type != "mps" else "cpu"
+    if device == "auto":
+        return here
+    asked = device_named(device)
+    if asked.type != "cpu" and (asked.type != here or (asked.index or 0) >= torch.accelerator.device_count()):
+        raise TeacherError(f"there is no device {device!r} on this machine: take auto")
+    return device
 
 
 def torch_dtype(name: str, device: str) -> Any:

@@ -18,7 +18,7 @@ from teachers import generation
 from teachers.base import Completion, DenseSignal, Request, TeacherError, vocabulary_id
 from teachers.head import is_plain
 from teachers.hidden import CatchLayers, layer_number
-from teachers.loading import check_device, check_ids, check_source, device_here, first_line, read_tokenizer, torch_dtype
+from teachers.loading import check_ids, check_source, device_here, device_named, first_line, read_tokenizer, torch_dtype
 from teachers.text import TokenText
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class PandaTeacher:
         """`device` auto: the accelerator if there is one, an Apple's aside. `dtype` auto: fp32 on a CPU, else bf16; or
         fp32, fp16, bf16.
 
-        Raises TeacherError when there is no such folder or device, or the folder holds no safetensors.
+        Raises TeacherError when there is no such folder, or it holds no safetensors. A device of another machine is
+        refused where the weights are read: whoever moves the teacher `to` another one never asks for it.
         """
         if dtype not in {"auto", "fp32", "fp16", "bf16"}:
             raise TeacherError(f"unknown dtype {dtype!r} for a teacher; there are auto, fp32, fp16, bf16")
@@ -48,7 +49,7 @@ class PandaTeacher:
         self.path = str(EMBEDDED) if path == "embedded" else str(path)
         check_source(self.path)
         if device != "auto":
-            check_device(device)
+            device_named(device)
         self.device, self.dtype, self.batch_size = device, dtype, batch_size
         self._model: Any = None
         self._tokenizer: Any = None
@@ -149,7 +150,7 @@ class PandaTeacher:
         return model.to(self._torch_device()).eval().requires_grad_(False)
 
     def _torch_device(self) -> str:
-        self.device = device_here() if self.device == "auto" else self.device
+        self.device = device_here(self.device)
         return self.device
 
     def _torch_dtype(self) -> torch.dtype:

@@ -106,8 +106,10 @@ def _teacher(args: Any) -> Any:
         return build("teacher of signals", name, {}, {k: v for k, v in said.items() if v not in {None, "auto"}})
     if args.model:
         raise DistillError("--model is what a class of yours is given; name a model's folder with --teacher itself")
+    from teachers.loading import device_here
     from teachers.panda import PandaTeacher
 
+    device_here(args.device)  # said now, not once both sides have read the data
     return PandaTeacher(name, device=args.device, dtype=args.dtype)
 
 

@@ -61,6 +61,10 @@ def main(argv: list[str]) -> int:
     spending.check(args)
     spending.warn_of_keys(args, argv)
     args.teacher = spending.teacher_name(args)
+    if args.device and args.teacher in TEACHERS:  # before anything is made of the output
+        from teachers.loading import device_here
+
+        device_here(args.device)
     strategy = asking.strategy_of(args)
     if args.reparse:
         _needs_no_key(args)

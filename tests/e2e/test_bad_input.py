@@ -137,9 +137,10 @@ CASES: list[tuple[str, str]] = [
     (ANSWER.replace("llama", "noweights"), "noweights has a config but no weights"),
     ("export badeos -o new", "put eos_token_id: 2"),
     (f"{ANSWER} --device cudda", "unknown device 'cudda' (did you mean 'cuda'?)"),
-    (f"{ANSWER} --device cuda:99", "there is no device 'cuda:99' here"),
+    (f"{ANSWER} --device cuda:99", "there is no device 'cuda:99' on this machine"),
     (f"{ANSWER} --device mps", "Apple's GPUs do not compute in float64"),
     ("capture train.jsonl --teacher llama --device cudda -o new", "unknown device 'cudda'"),
+    ("capture train.jsonl --teacher llama --device cuda:99 -o new", "there is no device 'cuda:99' on this machine"),
     # nobody there
     (REMOTE, "OPENAI_API_KEY"),
     # places that cannot be written

@@ -98,7 +98,7 @@ def test_a_stop_in_the_last_validation_is_not_lost(
         assert fit() == 130
     assert "stopped" in capsys.readouterr().err
     assert fit() == 0
-    assert "is complete" in capsys.readouterr().err
+    assert "is complete" in capsys.readouterr().out
 
 
 def best_of(run: str) -> dict[str, Any]:
@@ -195,7 +195,19 @@ def test_rows_that_name_no_source(ground: Path) -> None:
         (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches is 1 at least"),
         (["--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:05"], "set trainer.max_steps or max_epochs too"),
         (["--trainer.strategy=dpp"], "invalid strategy name"),
-        (["--trainer.accelerator=gpuu"], "invalid accelerator name"),
+        (["--trainer.accelerator=gpuu"], "trainer.accelerator: unknown 'gpuu' (did you mean 'gpu'?)"),
+        (["--trainer.accelerator=tpu"], "trainer.accelerator: this machine has no 'tpu': take auto"),
+        (["--trainer.overfit_batches=2"], "overfit_batches is not supported, train on a few rows with data.limit"),
+        (["--trainer.max_steps=0"], "trainer.max_steps is 1 at least, or -1 for no end, got 0"),
+        (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches is above 0"),
+        (["--lr_scheduler=ConstantLR"], "lr_scheduler goes with an optimizer of your own"),
+        (
+            [
+                "--trainer.callbacks+=pytorch_lightning.callbacks.GradientAccumulationScheduler",
+                '--trainer.callbacks.scheduling={"0": 2}',
+            ],
+            "set trainer.accumulate_grad_batches",
+        ),
         (["--trainer.devices=-3"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
         (["--trainer.val_check_interval=1000"], "must be less than or equal to the number of the training batches"),
         (
@@ -276,13 +288,17 @@ def test_a_teacher_is_read_to_the_trainers_device(ground: Path, monkeypatch: pyt
     assert seen == [("cpu", torch.float32)]
 
 
-def test_what_was_left_out_is_said_at_the_end_once_more(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_left_out_is_said_once_and_what_came_out_goes_to_stdout(
+    ground: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_records(
         "a.jsonl", [Record("空", output=""), *(Record(f"第{n}句", output="长话" * 40 * n) for n in range(1, 6))]
     )
     assert fit("--trainer.max_steps=1", "--data.max_length=60") == 0
-    *_, empty, cut, last = capsys.readouterr().err.splitlines()
-    assert empty == "train: 1 rows have no answer, left out"
-    assert cut.startswith("train: ")
-    assert cut.endswith("answers cut at 60 tokens")
-    assert last == "student: run/student"
+    said = capsys.readouterr()
+    assert said.out.startswith("run/student: step 1 of 1, val_bpc ")
+    assert said.out.count("\n") == 1
+    assert said.err.count("train: 1 rows have no answer, left out\n") == 1
+    assert said.err.count("answers cut at 60 tokens\n") == 1
+    assert main(["report", "run"]) == 0
+    assert capsys.readouterr().out == "run/report.html\n"

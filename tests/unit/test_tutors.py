@@ -172,7 +172,7 @@ trainer: {{default_root_dir: {tmp_path / "run"}, max_epochs: 3, precision: 32-tr
     projectors = [key for key in state if not key.startswith("student.")]
     assert sorted(projectors) == [f"features.{n}.projectors.0.{part}" for n in (0, 1) for part in ("bias", "weight")]
     assert main(["fit", "--config", str(recipe)]) == 0
-    assert "is complete" in capsys.readouterr().err
+    assert "is complete" in capsys.readouterr().out
 
 
 def test_every_teacher_is_tried_on_rows_of_its_own(ground: Path, tmp_path: Path) -> None:
