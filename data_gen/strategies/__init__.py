@@ -67,10 +67,13 @@ class Strategy(Protocol):
     name: str
     settings: dict[str, Any]
     """What decides its requests (template, seed, temperature, fingerprints of files): two equal ones ask the same"""
-    per_request: int
-    """Rows that one request is expected to give"""
     total: int | None
     """Requests there are; None: no end"""
+
+    @property
+    def per_request(self) -> float:
+        """Rows that one request is expected to give."""
+        ...
 
     def requests(self, state: State) -> Iterator[Request | None]:
         """Request 0, 1, 2, ...; their keys differ. None: there are none before some that were given are read out."""

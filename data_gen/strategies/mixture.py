@@ -47,7 +47,7 @@ class Mixture:
         whole = sum(shares.get(name, 1.0) for name in members)
         self.members = dict(members)
         self.shares = {name: shares.get(name, 1.0) / whole for name in members}
-        self.per_request = max(1, round(sum(s * members[n].per_request for n, s in self.shares.items())))
+        self.per_request = round(1 / sum(share / members[name].per_request for name, share in self.shares.items()), 6)
         totals = [member.total for member in members.values()]
         self.total = None if None in totals else sum(total or 0 for total in totals)
         self.settings: dict[str, Any] = {
@@ -121,7 +121,7 @@ class Mixture:
             return {}
         has = {name: self._state.accepted_of.get(name, 0) for name in self.members}
         most = {
-            name: (member.total - self._used[name]) * member.per_request
+            name: ceil((member.total - self._used[name]) * member.per_request)
             for name, member in self.members.items()
             if member.total is not None
         }

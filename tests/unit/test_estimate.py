@@ -60,6 +60,8 @@ STRATEGIES: dict[str, tuple[Callable[[], Strategy], int | None, int]] = {
     # A story has 5 texts; two of them are the same in all.
     "translate": (lambda: Translate(save("coqa.jsonl", STORIES)), None, 6 * 3 + 2),
     "mixture": (lambda: Mixture({"one": SelfChat(), "two": Evolve(judge=False)}, {"one": 1, "two": 1}), 20, 30),
+    # 20 rows take 4 requests of the one and 20 of the other.
+    "a mixture of five and one": (lambda: Mixture({"one": SelfInstruct(), "two": SelfChat()}, {}), 40, 24),
 }
 
 

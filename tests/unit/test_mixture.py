@@ -122,7 +122,8 @@ def test_what_is_turned_down_at_the_end_of_a_file_goes_to_the_others(trouble: st
     again = ScriptedTeacher(unlucky, failures=failing)
     (tmp_path / "a.jsonl").unlink()
     assert go("a.jsonl", again) == first
-    assert len(again.asked) == (19 if trouble == "failed" else 0)
+    # While those that failed are asked again, another row may be begun for them.
+    assert len(again.asked) in ({19, 20} if trouble == "failed" else {0})
 
 
 def test_files_alone_end_when_they_are_at_their_end(tmp_path: Path) -> None:
