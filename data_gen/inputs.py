@@ -13,6 +13,9 @@ from data_gen.records import DataError
 from data_gen.registry import get_source, locate
 from data_gen.source_yaml import Licence, Source, SourceFile
 
+REPORTS = (".decontamination.jsonl", ".rejected.jsonl", ".novelty.jsonl", ".recipe.json", ".jsonl.journal")
+"""What mixes and generated sets write beside their rows"""
+
 
 def open_inputs(
     names: Sequence[str], columns: Mapping[str, str] | None = None, data_dir: str | Path | None = None
@@ -87,6 +90,9 @@ def _is_beside(file: Path) -> bool:
         from data_gen.tables import stamp_of
 
         return stamp_of(file) is not None
+    told = next((file.name.removesuffix(ending) for ending in REPORTS if file.name.endswith(ending)), "")
+    if told and file.with_name(f"{told}.jsonl").is_file():
+        return True
     return file.name.endswith((".manifest.json", ".part")) or is_notice(file.name)
 
 
@@ -99,9 +105,9 @@ def _with_licence(source: Source) -> Source:
     told = [found for path in paths if path.parent in folders and (found := manifest_naming(path))]
     licences = [licence for found in told if (licence := licence_told(found))]
     if licences:
-        unknown = [source.licence.spdx] * (len(licences) < len(paths))
+        names = [one.spdx for one in licences] + [source.licence.spdx] * (len(licences) < len(paths))
         source.licence = Licence(
-            " AND ".join(sorted({*(one.spdx for one in licences), *unknown})),
+            " AND ".join(sorted({part for name in names for part in name.split(" AND ")})),
             "; ".join(dict.fromkeys(one.note for one in licences if one.note)),
             any(one.noncommercial for one in licences) or None,
         )

@@ -31,7 +31,6 @@ TAGS = {
     "coco-cn": "mit",
     "curriculum": "apache-2.0",
     "dolly-zh": "cc-by-sa-3.0",
-    "guanaco": "gpl-3.0",
     "luotuo": "cc-by-nc-4.0",
     "moss": "cc-by-nc-4.0",
     "wiki": "cc-by-sa-3.0",
@@ -56,6 +55,7 @@ def test_a_mix_has_a_card(name: str) -> None:
     text = card(name)
     assert front_matter(text)["pretty_name"] == name
     assert text.count("\n## ") == 2
+    assert "\n\n\n" not in text
 
 
 def test_the_card_of_mini_luotuo_says_what_may_not_be_sold() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from data_gen.inputs import open_input
 from data_gen.mixes import build_mix
 from data_gen.provenance import licence_notice, manifest_naming
 from data_gen.records import DataError, Record, read_records, write_records
@@ -108,6 +109,10 @@ def test_a_sample_of_a_mix_and_a_mix_of_a_mix_are_no_freer_than_it() -> None:
     assert main(["sample", "./parts/", "--rows", "9", "--manifest", "-o", "both.jsonl"]) == 0
     (part,) = json.loads(Path("both.manifest.json").read_bytes())["sources"]
     assert (part["licence"]["spdx"], part["licence"]["noncommercial"]) == ("MIT AND cc-by-nc-4.0", True)
+    Path("parts/mine.jsonl").write_bytes(Path("small.jsonl").read_bytes())
+    assert open_input("./parts/").licence.spdx == "LicenseRef-unclear AND MIT AND cc-by-nc-4.0"
+    Path("parts/mine.manifest.json").write_bytes(Path("small.manifest.json").read_bytes())
+    assert open_input("./parts/").licence.spdx == "MIT AND cc-by-nc-4.0"  # each of them once
     assert main(["sample", "parts/free.json", "--rows", "9", "--manifest", "-o", "free.sample.jsonl"]) == 0
     (part,) = json.loads(Path("free.sample.manifest.json").read_bytes())["sources"]
     assert (part["licence"]["spdx"], part["licence"]["noncommercial"]) == ("MIT", False)

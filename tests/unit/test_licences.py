@@ -184,7 +184,7 @@ def test_a_licence_of_the_packaging_alone_is_marked_wherever_it_stands(capsys: p
     assert main(["datasets", "ls"]) == 0
     said = capsys.readouterr().out
     marked = [line.split()[0] for line in said.splitlines() if "? " in line[:70] and not line.startswith("?")]
-    assert marked == ["baike", "cnewsum", "news", "translation", "webtext"]
+    assert marked == ["baike", "cnewsum", "guanaco", "news", "translation", "webtext"]
     assert said.count("MIT? ") == 4
     assert "?: rights of the texts unclear" in said.splitlines()[-1]
     assert main(["datasets", "ls", "--json"]) == 0

@@ -99,6 +99,8 @@ def test_what_lies_beside_rows_is_no_source_of_rows() -> None:
     arrow_of(Path("corpus/part.jsonl"))
     for name in ("part.manifest.json", "killed.jsonl.part", "README.md", "LICENSE", "readme.txt", "README_zh.md"):
         Path("corpus", name).write_text("{}")
+    for ending in (".decontamination.jsonl", ".rejected.jsonl", ".novelty.jsonl", ".recipe.json", ".jsonl.journal"):
+        Path(f"corpus/part{ending}").write_text('{"why": "not kept"}')
     for name in ("./corpus/", "./corpus/*"):
         assert len(sample([name])) == 30
     Path("corpus/part.jsonl").unlink()
