@@ -116,9 +116,10 @@ def _mix_page(
 ) -> str:  # fmt: skip
     head = _front_matter(name, total, _tag(licence), sorted(set(languages)))
     size = f"{total:,} rows" if total is not None else "All rows of its sources"
+    opening = f"{about}\n\n" if about else ""
     inside_of = "".join(f"- {line}.\n" for line in overlap_lines(inner)) if inner else ""
     return (
-        f"{head}\n# {name}\n\n{about}{about and '\n\n'}{size}, drawn with seed {seed}. One record a line: `instruction`, `input`, "
+        f"{head}\n# {name}\n\n{opening}{size}, drawn with seed {seed}. One record a line: `instruction`, `input`, "
         "`output`, `system`, `history`, `id`, `source`, `meta`.\n\n## Parts\n\n"
         "| source | title | rows | licence |\n|---|---|---|---|\n"
         + "\n".join(rows)
