@@ -216,6 +216,8 @@ class Run:
             )
         slots = self._waiting.pop(key)
         self.budget.settle(completion)
+        self.report.prompt_tokens += completion.usage.get("prompt_tokens", 0)
+        self.report.completion_tokens += completion.usage.get("completion_tokens", 0)
         if completion.error is None:
             self._failures_in_a_row = 0
             row = self._written.pop(completion.key, None) or self.journal.write(key, completion)
@@ -251,9 +253,6 @@ class Run:
     def _answered(self, slot: Slot, row: dict[str, Any], *, bought: bool = True) -> None:
         """A slot's request has its answer: ask on for the same row, or be done with it."""
         slot.usage.update(row["usage"])
-        if row["name"] == slot.request.key:  # an answer that serves two rows was paid for once
-            self.report.prompt_tokens += row["usage"].get("prompt_tokens", 0)
-            self.report.completion_tokens += row["usage"].get("completion_tokens", 0)
         slot.attempts += row["attempts"]
         slot.bought |= bought
         more, row = after(self.strategy, slot, row, self.continues)

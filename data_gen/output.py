@@ -40,6 +40,7 @@ class Report:
     """Of those, found in the journal"""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    """What this run has paid for"""
     cost: str = ""
     """Tokens, and money where prices are known, of all runs of this output together"""
     without_logprobs: int = 0

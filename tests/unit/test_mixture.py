@@ -115,11 +115,14 @@ def test_what_is_turned_down_at_the_end_of_a_file_goes_to_the_others(trouble: st
         assert 29 <= report.accepted_of["tasks"] <= 30
         assert 29 <= report.accepted_of["chats"] <= 30
         assert (report.accepted, report.exhausted) == (60, False)
+        if teacher is not again:
+            paid = [row["usage"]["prompt_tokens"] for row in lines(tmp_path / f"{out}.journal")]
+            assert report.prompt_tokens == sum(paid), "an answer that was read twice was paid for once"
         return [row["id"] for row in lines(tmp_path / out)]
 
+    again = ScriptedTeacher(unlucky, failures=failing)
     first = go("a.jsonl", ScriptedTeacher(unlucky, failures=failing, batch_size=4))
     assert go("b.jsonl", ScriptedTeacher(unlucky, failures=failing, batch_size=batch)) == first
-    again = ScriptedTeacher(unlucky, failures=failing)
     (tmp_path / "a.jsonl").unlink()
     assert go("a.jsonl", again) == first
     # While those that failed are asked again, another row may be begun for them.
