@@ -13,7 +13,6 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +23,9 @@ import orjson
 from teachers.base import Completion, Request, TeacherError
 from teachers.batch_api import BatchApi
 from teachers.chatgpt import ChatGPTTeacher
+from teachers.efforts import Effort
 from teachers.http_errors import Again, Never, of_status
-from teachers.replies import Reply, charged, of_body
+from teachers.replies import Reply, of_body
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000
 """Of one batch; OpenAI takes 50,000 requests and 200 MB"""
@@ -116,7 +116,7 @@ class BatchTeacher(ChatGPTTeacher):
         """Rounds of submitting and collecting, until every request has its answer or its error."""
         self._pending = self._load()
         waiting = dict(asked)
-        tries: Counter[str] = Counter()
+        efforts = {name: Effort() for name in asked}
         under_way = {name for batch in self._pending for name in batch["ids"]}
         todo = [name for name in waiting if name not in under_way]
         while waiting and not self._stopped:
@@ -126,11 +126,14 @@ class BatchTeacher(ChatGPTTeacher):
             while mine and not todo and not self._stopped:
                 for batch in list(mine):
                     for name, outcome in self._outcomes(batch, mine, waiting, api):
-                        tries[name] += 1
-                        if isinstance(outcome, Again) and tries[name] < self.max_attempts:
+                        effort, again = efforts[name], isinstance(outcome, Again)
+                        if isinstance(outcome, Reply):
+                            again = bool(effort.objection(outcome, waiting[name], self.wants_json))
+                        effort.sent += 1
+                        if again and effort.sent < self.max_attempts:
                             todo.append(name)
                         else:
-                            yield name, self._completion(waiting.pop(name), outcome, tries[name])
+                            yield name, self._completion(waiting.pop(name), outcome, effort)
                     if batch not in mine:
                         self._forget(batch, asked)
                 if mine and not todo:
@@ -154,16 +157,15 @@ class BatchTeacher(ChatGPTTeacher):
             yield from ((name, Again(str(error))) for name in sorted(left))  # lost there: submitted anew
         mine.remove(batch)
 
-    def _completion(self, request: Request, outcome: Outcome, tries: int) -> Completion:
+    def _completion(self, request: Request, outcome: Outcome, effort: Effort) -> Completion:
         if isinstance(outcome, Reply):
             self.heard()
             return Completion(
-                request.key, outcome.text, outcome.reason, None, False, outcome.model, charged(outcome, request), tries,
+                request.key, outcome.text, outcome.reason, None, False, outcome.model, effort.usage, effort.sent,
                 logprobs=outcome.logprobs,
             )  # fmt: skip
-        return Completion(
-            request.key, error=self.scrub(str(outcome)), finish_reason="error", fatal=outcome.fatal, attempts=tries
-        )
+        error = self.scrub(str(outcome))
+        return Completion(request.key, "", "error", error, outcome.fatal, "", effort.usage, effort.sent)
 
     def _id(self, request: Request) -> str:
         """The name of a request in a batch: whatever it is called here, its content decides."""

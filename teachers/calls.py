@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from teachers.base import Completion, Request, estimated_tokens
-from teachers.efforts import USELESS_ANSWERS, Effort, enough, pause, useless
+from teachers.efforts import Effort, enough, pause
 from teachers.http_errors import Again, Never, NoApi, Response, of_status
 from teachers.keys import Key, Sent
 from teachers.post import Client, way_to
-from teachers.replies import Reply, charged, read
+from teachers.replies import Reply, read
 from teachers.wire import Wires
 
 if TYPE_CHECKING:
@@ -196,13 +196,10 @@ class Calls:
                 self._way = Client(self.teacher)
             raise Again(f"HTTP {response.status_code}: moved", wait_s=0.0, free=True)
         reply, teacher = self._read(response, key, again=effort.put_off_s > 0), self.teacher
-        for name, count in charged(reply, request).items():
-            effort.usage[name] = effort.usage.get(name, 0) + count
+        why = effort.objection(reply, request, teacher.wants_json)
         if sent is not None and (used := reply.usage["prompt_tokens"] + reply.usage["completion_tokens"]):
             key.used(sent, used)  # a server that does not count leaves it at what was taken
-        why = useless(reply, teacher.wants_json)
-        effort.useless += bool(why)
-        if why and effort.useless < USELESS_ANSWERS and effort.failed + 1 < teacher.max_attempts:
+        if why and effort.failed + 1 < teacher.max_attempts:
             raise Again(why)
         seconds = round(time.monotonic() - effort.start, 3)
         completion = Completion(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from teachers.base import Request
 from teachers.http_errors import Again
-from teachers.replies import Reply
+from teachers.replies import Reply, charged
 
 if TYPE_CHECKING:
     from teachers.chatgpt import ChatGPTTeacher
@@ -31,7 +32,7 @@ USELESS_ANSWERS = 3
 class Effort:
     """What one request has cost so far."""
 
-    start: float
+    start: float = 0.0
     sent: int = 0
     failed: int = 0
     put_off_s: float = 0.0
@@ -40,6 +41,14 @@ class Effort:
     """It went over a connection of our own, which follows no redirect"""
     useless: int = 0
     usage: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
+
+    def objection(self, reply: Reply, request: Request, wants_json: bool) -> str:
+        """Count what an answer has cost; why it is not taken, "" when it is."""
+        for name, count in charged(reply, request).items():
+            self.usage[name] = self.usage.get(name, 0) + count
+        why = useless(reply, wants_json)
+        self.useless += bool(why)
+        return why if self.useless < USELESS_ANSWERS else ""
 
 
 def useless(reply: Reply, wants_json: bool) -> str:

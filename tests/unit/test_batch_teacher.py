@@ -58,6 +58,18 @@ def test_every_question_has_its_own_answer() -> None:
     assert not Path("state").exists()
 
 
+def test_empty_answers_go_into_another_batch() -> None:
+    """Three times, as without batches; all of them were paid for."""
+    with BatchServer(lambda number, attempt: "empty" if attempt < (1, 9, 0)[number] else None) as server:
+        server.usage = {"prompt_tokens": 7, "completion_tokens": 1}
+        got = ask(server, 3)
+    assert [(c.attempts, c.usage["prompt_tokens"], c.error) for c in got.values()] == [
+        (n, 7 * n, None) for n in (1, 2, 3)
+    ]
+    assert (got["r0"].text[:3], got["r1"].text) == ("#0#", "")
+    assert len(server.batches) == 3
+
+
 def test_a_host_that_never_answers_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """https to a server that waits for plain http; and nobody at all."""
     for module in (batch_api, efforts):
