@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from data_gen.outputs import block_writer
 from distill.errors import DistillError
 
 
@@ -19,13 +23,30 @@ def check_own(path: Path, beginning: bytes) -> None:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write under a temporary name, then rename; a failure leaves nothing behind and names the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    """As data sets are written: under a temporary name, locked, then renamed; a failure leaves nothing behind."""
+    with block_writer(path) as write:
+        write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def run_alone(folder: Path) -> Iterator[None]:
+    """A run folder for this process; DistillError while another one trains there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
     try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(part, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DistillError(
+                f"another 'distill fit' is training in {folder}: wait for its end, or give another "
+                "--trainer.default_root_dir"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
     finally:
-        part.unlink(missing_ok=True)
+        os.close(held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from data_gen.records import read_records
 from distill.callbacks import default_callbacks
 from distill.data import InstructionData
 from distill.errors import DistillError
-from distill.files import write_whole
+from distill.files import run_alone, write_whole
 from distill.fit import check_checkpoint, check_run_folder, processor_precision
 from distill.fit_errors import first_sentence
 from distill.module import Distiller
@@ -186,11 +187,11 @@ class DistillCLI(LightningCLI):
         return f"{self.folder / 'student'}: step {taken} of {self.trainer.global_step}{score}"
 
     def before_fit(self) -> None:
-        """Go on from the run's last checkpoint when it is the same recipe; write down what is resolved."""
+        """Go on from the run's last checkpoint when it is the same recipe."""
         for file in chain(*self.datamodule.files.values()):  # a mistyped name is none of the folder's faults
             next(iter(read_records(file)), None)
-        resolved = self._parser("fit").dump(self.config["fit"], skip_none=False)
-        last = check_run_folder(self.folder, resolved)
+        self.resolved = self._parser("fit").dump(self.config["fit"], skip_none=False)
+        last = check_run_folder(self.folder, self.resolved)
         if last is not None and self.config_init["fit"]["ckpt_path"] is None:
             self.config_init["fit"]["ckpt_path"] = str(last)
         self.complete = last is not None and is_complete(self.trainer)
@@ -199,8 +200,6 @@ class DistillCLI(LightningCLI):
             for tutor in self.model.tutors:  # each process reads them to where it needs them
                 tutor.teacher.to(self.trainer.strategy.root_device)
                 _ = getattr(tutor.teacher, "model", None)
-        if self.trainer.is_global_zero and not self.complete:
-            write_whole(self.folder / "recipe.yaml", resolved)
 
     def _of_the_run(self) -> None:
         """Without a checkpoint's name, the run's own best one is meant; weights that nobody has trained are told of."""
@@ -219,9 +218,16 @@ class DistillCLI(LightningCLI):
     before_validate = before_test = before_predict = _of_the_run
 
     def fit(self, model: Any, **kwargs: Any) -> None:
-        """Train, unless the run is complete."""
+        """Train, unless the run is complete; what is resolved is written down first."""
         if self.complete:
             return
+        first = self.trainer.is_global_zero
+        with run_alone(self.folder) if first else nullcontext():
+            if first:
+                write_whole(self.folder / "recipe.yaml", self.resolved)
+            self._train(model, **kwargs)
+
+    def _train(self, model: Any, **kwargs: Any) -> None:
         try:
             self.trainer.fit(model, **kwargs)
         except SystemExit:  # Lightning's way out after Ctrl-C

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from students.errors import StudentError
 
 
 @contextmanager
@@ -18,11 +21,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part, old = beside(folder)
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None  # the name that the user knows
+    lock = _take(part, folder)
     try:
         yield part
         if folder.exists():
@@ -37,6 +36,26 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        os.close(lock)
+
+
+def _take(part: Path, folder: Path) -> int:
+    """Make `part`, or empty what a killed writer has left; locked, for two in one would leave a torn folder behind."""
+    try:
+        part.mkdir(exist_ok=True)
+        lock = os.open(part, os.O_RDONLY)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None  # the name that the user knows
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StudentError(f"{folder} is being written by another run; wait for that, or give another name") from None
+    except OSError:  # a file system without locks
+        pass
+    for left in part.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return lock
 
 
 def beside(folder: Path) -> tuple[Path, Path]:

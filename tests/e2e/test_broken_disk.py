@@ -14,6 +14,7 @@ import pytest
 from distill.cli import main
 from tests import bad_ground
 from tests.bad_ground import FIT, refused, state
+from tests.unit.test_together import FullFile
 
 ground = bad_ground.ground
 
@@ -66,14 +67,14 @@ def test_a_full_disk(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     """Where the last byte does not fit, the old file stays, and no part of the new one."""
     Path("scores.json").write_text('{\n  "data": "old"}')
     before = state(run.parent)
-    write = Path.write_bytes
+    opened = Path.open
 
-    def full(path: Path, data: Any) -> int:
-        write(path, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(path: Path, *given: Any, **more: Any) -> Any:
+        file = opened(path, *given, **more)
+        return FullFile(file) if path.suffix == ".part" else file
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "open", full)
         for command, name in (
             ("eval run --data val.jsonl --json scores.json", "scores.json"),
             ("report run", "run/report.html"),

@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from data_gen.outputs import block_writer
 from data_gen.records import Record, write_records
 from distill.cli import main
+from distill.files import run_alone
 from tests import tiny
 
 
@@ -245,6 +247,19 @@ def test_settings_that_do_not_fit(
     assert last.startswith("distill: ")
     assert said in last
     assert "http" not in last
+
+
+def test_two_runs_never_share_a_folder(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor what one of them writes down; afterwards the folder is free."""
+    with run_alone(Path("run")):
+        assert fit("--model.learning_rate=1") == 2
+        assert Path("run").is_dir()
+    assert "another 'distill fit' is training in run: wait for its end" in capsys.readouterr().err
+    assert not Path("run").exists()
+    assert fit("--trainer.max_steps=1") == 0
+    with block_writer(Path("run/report.html")):
+        assert main(["report", "run"]) == 2
+    assert "run/report.html is being written by another run" in capsys.readouterr().err
 
 
 def test_time_is_up_between_two_steps(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:

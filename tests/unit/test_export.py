@@ -196,6 +196,11 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     with pytest.raises(KeyboardInterrupt), whole_folder(folder) as part:
         raise KeyboardInterrupt
+    with whole_folder(folder) as part:
+        (part / "first").touch()
+        with pytest.raises(StudentError, match="out is being written by another run"), whole_folder(folder):
+            pytest.fail("two in one folder")
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["out", "out/first"]
     real = os.replace
 
     def full(source: Path, target: Path) -> None:
