@@ -17,6 +17,8 @@ from teachers.base import nearest
 
 COLUMNS = ("instruction", "input", "output", "system")
 """What `--columns` can fill"""
+NEEDED = ("instruction", "output")
+"""Those of them that no row may lack"""
 USUAL = {
     "instruction": "instruction question prompt query problem ask title input user human q 问题 提问 指令 题目 标题 问",
     "output": "output answer response reply completion target chosen solution assistant bot a 答案 回答 回复 输出 答",
@@ -46,17 +48,21 @@ def from_columns(columns: Mapping[str, str]) -> Callable[[Any], Record]:
     if "output" not in columns:
         raise DataError("--columns must say which column is the output, as in output=answer")
 
-    needed = ("instruction", "output")
-
     def convert(row: Any) -> Record:
         named = as_dict(row)
         said = {
-            to: (text_of(*reach(named, name), required=True) if to in needed else present(*reach(named, name)))
+            to: (text_of(*reach(named, name), required=True) if to in NEEDED else present(*reach(named, name)))
             for to, name in columns.items()
         }
         return Record(said.get("instruction", ""), said.get("input", ""), said["output"], said.get("system", ""))
 
     return convert
+
+
+def lacking(row: Any, columns: Mapping[str, str]) -> list[str]:
+    """The columns of a mapping that are needed and that a row does not have."""
+    found = [(name, reach(as_dict(row), name)) for to, name in columns.items() if to in NEEDED]
+    return [name for name, (inner, last) in found if last not in inner]
 
 
 def proposed(row: Any) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.choice import Wanted, check_readable, check_where, choose, too_few
+from data_gen.columns import lacking
 from data_gen.heldout import OneQuestion, is_heldout
 from data_gen.inputs import open_inputs
 from data_gen.line_index import NoIndex
@@ -27,7 +28,7 @@ from data_gen.pools import Engine, Pool, local
 from data_gen.progress import Progress
 from data_gen.ranks import Order
 from data_gen.records import DataError
-from data_gen.registry import GENERATED_ROWS, locate, tell_replaced
+from data_gen.registry import GENERATED_ROWS, locate, raw_rows, tell_replaced
 from data_gen.rows import Tally
 from data_gen.shards import TELL_EVERY, Measure, Seen
 from data_gen.source_yaml import Source
@@ -103,6 +104,8 @@ def sample_rows(inputs: Sequence[str], out: str | Path, **options: Any) -> Summa
     for out in outs:
         refuse_inputs(out, filter(Path.exists, read))
     tell_replaced(sources)
+    if o.columns and len(sources) > 1:
+        _check_columns(inputs, sources, o)
     made = all(source.generated for source in sources) and not (o.where or o.by or o.budget)
     with Progress("sample", total=(o.rows or GENERATED_ROWS) if made else None, unit="rows read") as bar:
         try:
@@ -126,6 +129,8 @@ def _check_options(inputs: Sequence[str], outs: Sequence[Path], o: Options) -> N
         raise DataError("--weights share out a number of rows: give --rows, too")
     if o.by and o.rows is None:
         raise DataError("--by shares out a number of rows: give --rows, too")
+    if o.shares != "proportional" and not o.by:
+        raise DataError(f"--shares {o.shares} is how --by shares out rows: give --by, too")
     if not 0 <= o.heldout < 1:
         raise DataError(f"--heldout is a share from 0 to 1, found {o.heldout:g}")
     if bool(o.heldout) != (len(outs) == 2):
@@ -134,6 +139,18 @@ def _check_options(inputs: Sequence[str], outs: Sequence[Path], o: Options) -> N
         check_output(out, o.force)
     if len({out.absolute() for out in outs}) < len(outs):
         raise DataError(f"--out and --heldout-out are the same file, {outs[0]}")
+
+
+def _check_columns(inputs: Sequence[str], sources: Sequence[Source], o: Options) -> None:
+    """DataError when the columns of one input are not those of another."""
+    for name, source in zip(inputs, sources, strict=True):
+        first = next(raw_rows(source, o.data_dir, Tally(o.on_error)), None)
+        missing = lacking(first.value, o.columns or {}) if first else []
+        if missing:
+            raise DataError(
+                f"--columns holds for all inputs, and {name} has no column {missing[0]!r}; "
+                f"'distill datasets add {name} --id NAME --columns ..' gives it columns of its own"
+            )
 
 
 @dataclass

@@ -39,6 +39,10 @@ class Where:
         if not match or not match[3]:
             raise DataError(f"--where {text!r} is no 'field op value' with op one of >= <= > < == != ~ (contains)")
         name, op, value = match.groups()
+        if op == "=" and value[0] in "<>":
+            raise DataError(
+                f"--where {text!r}: write {value[0]}=; a text that begins so is given in quotes, {name}='{value}'"
+            )
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         op = "==" if op == "=" else op

@@ -80,6 +80,19 @@ def test_other_separators_and_many_columns(capsys: pytest.CaptureFixture[str]) -
     assert "c11 and 48 more; say which is which, as in --columns instruction=title" in capsys.readouterr().err
 
 
+def test_inputs_of_unlike_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    samples.write("known.jsonl")
+    Path("odd.jsonl").write_text('{"q": "问", "a": "答"}\n')
+    command = ["sample", "./odd.jsonl", "./known.jsonl", "-o", "out.jsonl"]
+    assert main([*command, "--columns", "instruction=q,output=a"]) == 2
+    said = capsys.readouterr().err
+    assert "--columns holds for all inputs, and ./known.jsonl has no column 'q'; 'distill datasets add ./known" in said
+    assert main(["datasets", "add", "./odd.jsonl", "--id", "odd", "--columns", "instruction=q,output=a"]) == 0
+    assert main(["sample", "odd", "./known.jsonl", "-o", "out.jsonl"]) == 0
+    samples.write("too.jsonl", [{"q": "问", "a": "答"}] * 3)
+    assert main([*command[:2], "./too.jsonl", "--columns", "instruction=q,output=a", "-o", "both.jsonl"]) == 0
+
+
 def test_a_mix_says_it_in_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", "--mix", "demo", "--columns", "instruction=问题,output=答案", "-o", "out.jsonl"]) == 2
     assert "in a mix's recipe, not beside --mix, as in './my.csv: {rows: all, columns: {" in capsys.readouterr().err

@@ -70,6 +70,12 @@ def test_where_is_a_field_an_operator_and_a_value(text: str) -> None:
 
 
 def test_where_errors_name_the_field() -> None:
+    for text in ("star=>3", "star =< 3"):
+        with pytest.raises(DataError, match=rf"write {'>' if '>' in text else '<'}=; .* in quotes, star='[<>] ?3'"):
+            Where.parse(text)
+    assert Where.parse("star='>3'")({"star": ">3"})
+    with pytest.raises(DataError, match=r"--shares even is how --by shares out rows"):
+        sample([write()], rows=5, shares="even")
     with pytest.raises(DataError, match=r"'many' is none"):
         Where.parse("star>=many")
     with pytest.raises(DataError, match=r"no row of in.jsonl has a field 'stars' \(did you mean 'star'\?\)"):
