@@ -77,7 +77,7 @@ def proposed(row: Any) -> dict[str, str]:
     if "output" not in found:
         if "instruction" not in found and len(left) > 1:
             found["instruction"] = left.pop(0)
-        found |= {"output": left[0]} if left else {"output": found.pop("instruction")} if found else {}
+        found |= {"output": left[0]} if left else {"output": found.popitem()[1]} if found else {}
     elif "instruction" not in found and left:
         found["instruction"] = left[0]
     return {target: found[target] for target in COLUMNS if target in found}

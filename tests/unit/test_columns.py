@@ -33,6 +33,8 @@ PROPOSED: list[tuple[dict[str, Any], str]] = [
     ({"甲": "问", "乙": "答", "丙": "x"}, "instruction=甲,output=乙"),
     ({"question": "问", "number": 3}, "output=question"),
     ({"text": "文"}, "output=text"),
+    ({"context": "文"}, "output=context"),
+    ({"question": "问", "context": "文"}, "instruction=question,output=context"),
 ]  # fmt: skip
 
 
