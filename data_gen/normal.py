@@ -57,11 +57,18 @@ _MORE = listed(
     "鳉鱂 浊濁 桩樁 鲭鯖 赃贓 谲譎 轧軋 烩燴 锂鋰 镐鎬 鹭鷺 亵褻 渎瀆 钞鈔 鹃鵑 锹鍬 鹌鵪 鹑鶉"
 )
 _FOLD = {ord(pair[1]): pair[0] for pair in (*PAIRS, *_MORE)}
+_SIMPLE = set(map(ord, _FOLD.values())) - _FOLD.keys()
 
 
 def simplified(text: str) -> str:
     """The same number of characters, those of the traditional script as their simplified ones."""
     return text.translate(_FOLD)
+
+
+def leaning(text: str) -> int:
+    """Above 0: more traditional than simplified characters; below: fewer; 0: as good as either script."""
+    codes = list(map(ord, text))
+    return sum(code in _FOLD for code in codes) - sum(code in _SIMPLE for code in codes)
 
 
 def folded(text: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_gen.normal import leaning
 from data_gen.records import DataError, Record
 from data_gen.refusals import is_refusal
 from data_gen.strategies import Ask, State
@@ -227,8 +228,9 @@ def is_in(text: str, to: str) -> bool:
     han, foreign = len(_HAN.findall(plain)), len(_FOREIGN.findall(plain))
     if not han + foreign:
         return True
-    if to == "zh":
-        return han >= IN_LANGUAGE * (han + foreign)
+    if to in {"zh", "zh-hant"}:
+        script = leaning(plain) * (1 if to == "zh" else -1)  # above 0: the other one
+        return script <= 0 and han >= IN_LANGUAGE * (han + foreign)
     return to == "en" and plain.isascii()
 
 

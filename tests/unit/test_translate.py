@@ -126,6 +126,26 @@ def test_rows_that_need_no_translation_do_not_go_with_the_one_beside_them(
     assert row["meta"]["row"] == 2
 
 
+@pytest.mark.parametrize(
+    ("to", "asked"),
+    [
+        ("zh", ["請簡單說明這個問題", "請說：一路順風"]),
+        ("zh-hant", ["请简单说明这个问题"]),
+        ("ja", ["請簡單說明這個問題", "請說：一路順風", "请简单说明这个问题", "今天下雨"]),
+    ],
+)
+def test_the_other_script_is_another_language(to: str, asked: list[str], tmp_path: Path) -> None:
+    """今天下雨 is as good in both."""
+    rows = [
+        {"instruction": "請簡單說明這個問題", "output": "請說：一路順風"},
+        {"instruction": "请简单说明这个问题", "output": "今天下雨"},
+    ]
+    strategy = Translate(save(tmp_path / "in.json", rows), to)
+    teacher = ScriptedTeacher(translator)
+    run(strategy, teacher, tmp_path / "out.jsonl")
+    assert sorted(actor.quoted(actor.said(request)) for request in teacher.asked) == sorted(asked)
+
+
 def test_captions_keep_their_pictures(tmp_path: Path) -> None:
     path = tmp_path / "captions.txt"
     path.write_text(CAPTIONS, encoding="utf-8")
