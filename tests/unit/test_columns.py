@@ -34,7 +34,7 @@ PROPOSED: list[tuple[dict[str, Any], str]] = [
     ({"question": "问", "number": 3}, "output=question"),
     ({"text": "文"}, "output=text"),
     ({"context": "文"}, "output=context"),
-    ({"question": "问", "context": "文"}, "instruction=question,output=context"),
+    ({"question": "问", "context": "答"}, "instruction=question,output=context"),
 ]  # fmt: skip
 
 
