@@ -116,6 +116,12 @@ def unknown_form(row: Any, path: str) -> DataError:
         return DataError(
             f"one column, {shown!r}: cells are separated by commas (.csv) or tabs (.tsv), not {separated!r}"
         )
+    import yaml
+
     columns = proposed(row) or {"instruction": "title", "output": "answer"}
     option = shlex.quote(",".join(f"{to}={name}" for to, name in columns.items()))
-    return DataError(f"these columns are no known form: {shown}; say which is which, as in --columns {option}")
+    in_yaml = yaml.safe_dump(columns, allow_unicode=True, sort_keys=False, default_flow_style=True, width=10**6).strip()
+    return DataError(
+        f"these columns are no known form: {shown}; say which is which (in a recipe columns: {in_yaml}), "
+        f"as in --columns {option}"
+    )

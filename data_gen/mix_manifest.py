@@ -7,6 +7,7 @@ part. Inputs are compared by size and time first and by content where these diff
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -204,6 +205,13 @@ def report_of(manifest: dict[str, Any] | None) -> tuple[str, str]:
     """The name of the report on decontamination that a manifest tells of, and its sha256."""
     told = (manifest or {}).get("decontamination", {})
     return told.get("report", ""), told.get("report_sha256", "")
+
+
+def tell_left(out: Path, old: dict[str, Any] | None, new: dict[str, Any]) -> None:
+    """Say on stderr which files of the build before are not of this one: what was held out may be trained on now."""
+    files = [(heldout_path(out), "heldout"), (report_path(out), "decontamination")]
+    for path in [path for path, key in files if old and old.get(key) and not new.get(key) and path.is_file()]:
+        print(f"note: {path} is of the build before; this one has none", file=sys.stderr)
 
 
 def is_output(out: Path, manifest: dict[str, Any]) -> bool:

@@ -130,7 +130,7 @@ def _check(mix: Mix, where: str) -> None:
     for name, share, lowest in (("near_threshold", mix.near_threshold, 0.5), ("heldout", mix.heldout, 0)):
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if not number or not lowest <= share < 1:
-            raise DataError(f"{where}: {name} is a number from {lowest} to 1, found {share!r}")
+            raise DataError(f"{where}: {name} is a number from {lowest} to below 1, found {share!r}")
     if not isinstance(mix.filters, dict):
         raise DataError(f"{where}: filters must say 'name: {{threshold: value}}', found {mix.filters!r}")
     check_filters(mix.filters, where)

@@ -36,6 +36,7 @@ from data_gen.mix_manifest import (
     report_of,
     report_path,
     same_inputs,
+    tell_left,
 )  # fmt: skip
 from data_gen.mix_parts import Memory, Part, asked_of, take
 from data_gen.mix_recipe import Mix, load_mix, sources_of
@@ -89,14 +90,15 @@ def build_mix(
             write_parts(mix, old, out, Path(parts))
         return old | {"built": False}
     _check_outputs(mix, out, old, ours, force, read)
-    build = _Build(mix, sources, out, data_dir, allow_fewer, on_error, engine)
-    build.inputs = inputs_of(files, evaluation, old if ours else None)
+    inputs = inputs_of(files, evaluation, old if ours else None)
+    build = _Build(mix, sources, inputs, out, data_dir, allow_fewer, on_error, engine)
     build.old = old if whole and not force else None
     try:
         manifest = build.run(key)
     except NoIndex:  # something is odd in a file: row by row it is told what, and where
         build.index = False
         manifest = build.run(key)
+    tell_left(out, old, manifest)
     if parts is not None:
         write_parts(mix, manifest, out, Path(parts))
     return manifest | {"built": True}
@@ -159,19 +161,18 @@ class _Build:
 
     mix: Mix
     sources: dict[str, Source]
+    inputs: Inputs
     out: Path
     data_dir: str | Path | None
     allow_fewer: bool
     on_error: str
     engine: Engine
-    inputs: Inputs | None = None
     old: dict[str, Any] | None = None
     """The manifest of the last build, whose parts may be used again"""
     index: bool = True
 
     def run(self, key: str) -> dict[str, Any]:
         """Write the records and, with them, the manifest, which is returned."""
-        assert self.inputs is not None
         with Together() as files:
             built = self._records(files)
             self.inputs.check_unchanged()
@@ -182,7 +183,6 @@ class _Build:
 
     def _records(self, files: Together) -> list[Built]:
         """Write the records, source after source; what became of each."""
-        assert self.inputs is not None
         mix = self.mix
         built: list[Built] = []
         evaluation = Contamination(mix.decontaminate) if mix.decontaminate else None

@@ -132,7 +132,7 @@ def _check_options(inputs: Sequence[str], outs: Sequence[Path], o: Options) -> N
     if o.shares != "proportional" and not o.by:
         raise DataError(f"--shares {o.shares} is how --by shares out rows: give --by, too")
     if not 0 <= o.heldout < 1:
-        raise DataError(f"--heldout is a share from 0 to 1, found {o.heldout:g}")
+        raise DataError(f"--heldout is a share from 0 to below 1, found {o.heldout:g}")
     if bool(o.heldout) != (len(outs) == 2):
         raise DataError("--heldout (a share such as 0.1) and --heldout-out (a file) go together")
     for out in outs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -215,11 +215,16 @@ def _refuse_repeated(path: Path, root: Any) -> None:
             nodes.append(value)
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "int | None": (int, type(None)), "bool": (bool,),
-    "bool | None": (bool, type(None)), "list[str]": (list,),
-    "dict[str, str]": (dict,),
-}  # fmt: skip
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "text, in quotes where it looks like a number or a yes"),
+    "int": ((int,), "a whole number"),
+    "int | None": ((int, type(None)), "a whole number"),
+    "bool": ((bool,), "true or false"),
+    "bool | None": ((bool, type(None)), "true or false"),
+    "list[str]": ((list,), "a list, [a, b]"),
+    "dict[str, str]": ((dict,), "a mapping, {a: b}"),
+}
+"""What a field's type takes, and how that is called"""
 
 
 def build(kind: Callable[..., Any], values: Any, where: str) -> Any:
@@ -230,10 +235,10 @@ def build(kind: Callable[..., Any], values: Any, where: str) -> Any:
     for name, value in values.items():
         if name not in known:
             raise DataError(f"{where}: unknown key {name!r}{nearest(str(name), known)}")
-        types = _TYPES.get(str(known[name].type))
-        if types and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
-            raise DataError(f"{where}: {name} must be {known[name].type}, found {value!r}")
-    try:
-        return kind(**values)
-    except TypeError as error:  # "missing 1 required positional argument: 'title'"
-        raise DataError(f"{where}: {str(error).split('missing')[-1].strip()} is missing") from None
+        types, called = _TYPES.get(str(known[name].type), ((object, bool), ""))
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise DataError(f"{where}: {name} must be {called}, found {value!r}")
+    needed = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [repr(name) for name in needed if name not in values]:
+        raise DataError(f"{where}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+    return kind(**values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ PROPOSED: list[tuple[dict[str, Any], str]] = [
     ({"甲": "问", "乙": "答", "丙": "x"}, "instruction=甲,output=乙"),
     ({"question": "问", "number": 3}, "output=question"),
     ({"text": "文"}, "output=text"),
+    ({"y": "问", "no": "答"}, "instruction=y,output=no"),
     ({"context": "文"}, "output=context"),
     ({"question": "问", "context": "答"}, "instruction=question,output=context"),
 ]  # fmt: skip
@@ -51,6 +53,13 @@ def test_the_option_of_the_message_works(row: dict[str, Any], option: str, capsy
     (made,) = read_records("out.jsonl")
     assert (made.instruction, made.output) == ("问", "答") if "instruction" in option else made.output in ("问", "文")
     assert parse_columns(option) == proposed(row)
+    Path("mix.yaml").write_text("name: m\nsources: {./in.jsonl: all}\n", encoding="utf-8")
+    assert main(["sample", "--mix", "mix.yaml", "-o", "mix.jsonl"]) == 2
+    (columns,) = re.findall(r"\(in a recipe (columns: .*)\), as in", capsys.readouterr().err)
+    recipe = f"name: m\ndrop_empty: false\nsources: {{./in.jsonl: {{rows: all, {columns}}}}}\n"
+    Path("mix.yaml").write_text(recipe, encoding="utf-8")
+    assert main(["sample", "--mix", "mix.yaml", "-o", "mix.jsonl"]) == 0
+    assert [*read_records("mix.jsonl")] == [made]
 
 
 def test_of_a_table_as_well(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +88,7 @@ def test_other_separators_and_many_columns(capsys: pytest.CaptureFixture[str]) -
     assert "cells are separated by commas (.csv) or tabs (.tsv), not ';'" in capsys.readouterr().err
     Path("many.jsonl").write_text(json.dumps({f"c{n}": n for n in range(60)}) + "\n")
     assert main(["sample", "./many.jsonl", "--convert", "-o", "out.jsonl"]) == 2
-    assert "c11 and 48 more; say which is which, as in --columns instruction=title" in capsys.readouterr().err
+    assert "c11 and 48 more; say which is which (" in capsys.readouterr().err
 
 
 def test_inputs_of_unlike_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,7 +138,7 @@ def test_a_name_that_forbids_is_not_vouched_for() -> None:
     ):
         build()
     source(spdx="MIT", noncommercial="no")
-    with pytest.raises(DataError, match=r"noncommercial must be bool"):
+    with pytest.raises(DataError, match=r"noncommercial must be true or false"):
         load_registry()
     source(spdx="MIT", vouched=True)
     with pytest.raises(DataError, match=r"unknown key 'vouched'"):

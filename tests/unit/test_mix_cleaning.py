@@ -285,10 +285,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"filters": {"length": {"max_output": "5"}}}, r"threshold 'max_output' of 'length' must be a number"),
     ({"filters": {"length": 5}}, r"filter 'length' takes 'threshold: value'"),
     ({"filters": ["length"]}, r"filters must say"),
-    ({"near_threshold": 0.2}, r"near_threshold is a number from 0.5 to 1, found 0.2"),
-    ({"heldout": 1}, r"heldout is a number from 0 to 1, found 1"),
+    ({"near_threshold": 0.2}, r"near_threshold is a number from 0.5 to below 1, found 0.2"),
+    ({"heldout": 1}, r"heldout is a number from 0 to below 1, found 1"),
     ({"licence": "free"}, r"licence is 'any' or 'commercial', found 'free'"),
-    ({"nfkc": "yes"}, r"nfkc must be bool"),
+    ({"nfkc": "yes"}, r"nfkc must be true or false, found 'yes'"),
     ({"sources": {"curriculum": {"rows": 5, "file": "../x.json"}}}, r"file is a name that ends in .json or .jsonl"),
 ]
 

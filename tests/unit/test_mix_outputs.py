@@ -79,6 +79,19 @@ def test_what_lies_beside_the_output_is_not_overwritten(name: str) -> None:
     assert not build_mix(mix, "out.jsonl")["built"]
 
 
+def test_what_the_build_before_left_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its held-out rows may be among those that are trained on now."""
+    sources, more = {records("a.jsonl", "甲", "乙"): "all"}, {"decontaminate": [records("e.jsonl", "丙")[2:]]}
+    build_mix(recipe(sources, heldout=0.5, **more), "out.jsonl")
+    assert "note" not in capsys.readouterr().err
+    build_mix(recipe(sources, **more), "out.jsonl")
+    said = capsys.readouterr().err
+    assert "note: out.heldout.jsonl is of the build before; this one has none" in said
+    assert "note: out.decontamination" not in said
+    build_mix(recipe(sources), "out.jsonl")
+    assert "note: out.decontamination.jsonl is of the build before" in capsys.readouterr().err
+
+
 def test_a_wrong_digest_stops(tmp_path: Path) -> None:
     write_raw(tmp_path / "data", "luotuo")
     with pytest.raises(DataError, match=r"luotuo_all_data.json is not the file it should be: its git blob is"):

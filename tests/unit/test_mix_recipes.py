@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "rows and parts": ({"sources": {"coig": 5}, "rows": 9}, "do not add up to 'rows: 9'"),
     "dedup": ({"sources": {"coig": 5}, "dedup": "exakt"}, "dedup is 'exact' or 'near' or 'none', found 'exakt'"),
     "where": ({"sources": {"coig": {"rows": 5, "where": ["star"]}}}, "is no 'field op value'"),
-    "name": ({"sources": {"coig": 5}, "name": None}, "name must be str"),
+    "name": ({"sources": {"coig": 5}, "name": None}, "name must be text"),
     "source": ({"sources": {"coigg": 5}}, r"no source 'coigg' \(did you mean 'coig'\?\)"),
     "file": ({"sources": {"./none.jsonl": 5}}, "no file .*none.jsonl"),
 }

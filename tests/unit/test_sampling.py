@@ -229,7 +229,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"rows": 5, "weights": [-1.0]}, "greater than 0"),
     ({"rows": 5, "weights": [float("nan")]}, "greater than 0"),
     ({"weights": [1.0]}, "give --rows, too"),
-    ({"heldout": 1.5, "heldout_out": "v.jsonl"}, "share from 0 to 1"),
+    ({"heldout": 1.5, "heldout_out": "v.jsonl"}, "share from 0 to below 1"),
     ({"heldout": 0.1}, "go together"),
     ({"heldout_out": "v.jsonl"}, "go together"),
     ({"heldout": 0.1, "heldout_out": "out.jsonl"}, "the same file"),
