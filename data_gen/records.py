@@ -86,18 +86,18 @@ def content_id(record: Record) -> str:
 def read_records(path: str | Path) -> Iterator[Record]:
     """Records of a JSONL file (or of a JSON array of Alpaca rows), one at a time.
 
-    Raises DataError naming file and line for anything that is no record.
+    Raises DataError naming file and place for anything that is no record.
     """
     path = Path(path)
-    for number, row in iter_rows(path):
+    for place, row in iter_rows(path):
         try:
             yield Record.from_dict(row)
         except DataError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
+            raise DataError(f"{path}, {place}: {error}") from None
 
 
-def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line or row number, JSON object) of a JSON-lines file or a JSON array."""
+def iter_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """("line 7", JSON object) of a JSON-lines file; of a JSON array ("row 7", JSON object)."""
     if not path.is_file():
         raise DataError(no_file(path))
     with path.open("rb") as file:
@@ -108,7 +108,7 @@ def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 rows = orjson.loads(file.read().removeprefix(b"\xef\xbb\xbf"))
             except orjson.JSONDecodeError as error:
                 raise DataError(f"{path} is not valid JSON: {error}") from None
-            yield from ((n, _object(path, n, row)) for n, row in enumerate(rows, 1))
+            yield from (_object(path, f"row {n}", row) for n, row in enumerate(rows, 1))
             return
         for number, line in enumerate(file, 1):
             line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
@@ -121,7 +121,7 @@ def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 other = path.suffix not in {".jsonl", ".json"}
                 hint = f"; to make records of it: distill sample {_named(path)} --convert -o {path.stem}.jsonl"
                 raise DataError(f"{path}, line {number} is not valid JSON: {what}{hint * other}") from None
-            yield number, _object(path, number, row)
+            yield _object(path, f"line {number}", row)
 
 
 def _named(path: Path) -> str:
@@ -129,10 +129,10 @@ def _named(path: Path) -> str:
     return str(path) if "/" in str(path) else f"./{path}"
 
 
-def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
+def _object(path: Path, place: str, row: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(row, dict):
-        raise DataError(f"{path}, line {number}: expected a JSON object, found a {type(row).__name__}")
-    return row
+        raise DataError(f"{path}, {place}: expected a JSON object, found a {type(row).__name__}")
+    return place, row
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:

@@ -56,12 +56,12 @@ class Answer(Asking):
 
 
 def read_tasks(path: Path) -> Iterator[Record]:
-    """Rows as records with an empty output; DataError names file and line of a row that is no task."""
-    for number, row in iter_rows(path):
+    """Rows as records with an empty output; DataError names file and place of a row that is no task."""
+    for place, row in iter_rows(path):
         try:
             record = Record.from_dict({**row, "output": "", "id": ""})
         except DataError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
+            raise DataError(f"{path}, {place}: {error}") from None
         if not record.instruction.strip():
-            raise DataError(f"{path}, line {number}: the instruction is empty")
+            raise DataError(f"{path}, {place}: the instruction is empty")
         yield record

@@ -36,14 +36,14 @@ _NOTHING = re.compile(r"[<(\[【“\"]*(?:无|没有|空|none|n/a|noinput|无需
 def read_seeds(path: Path) -> dict[str, list[Record]]:
     """Seed tasks by kind (rows without one make a kind each); DataError names a row that is no task."""
     kinds: dict[str, list[Record]] = {}
-    for number, row in iter_rows(path):
+    for place, row in iter_rows(path):
         try:
             record = Record.from_dict(row)
         except DataError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
+            raise DataError(f"{path}, {place}: {error}") from None
         if not record.instruction.strip() or not record.output.strip():
-            raise DataError(f"{path}, line {number}: a seed task needs an instruction and an output")
-        kinds.setdefault(str(row.get("kind") or f"line {number}"), []).append(record)
+            raise DataError(f"{path}, {place}: a seed task needs an instruction and an output")
+        kinds.setdefault(str(row.get("kind") or place), []).append(record)
     if not kinds:
         raise DataError(f"{path} holds no seed tasks")
     return kinds

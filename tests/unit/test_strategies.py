@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,18 @@ def test_rows_put_in_between_leave_the_requests_of_the_others_as_they_are(make: 
 def test_answer_names_rows_that_are_no_tasks(tmp_path: Path, rows: list[object], says: str) -> None:
     with pytest.raises(DataError, match=says):
         Answer(write(tmp_path / "in.jsonl", rows))
+
+
+@pytest.mark.parametrize("read", [Answer, read_seeds])
+def test_rows_of_an_array_are_counted_as_rows(read: Callable[[Any], object], tmp_path: Path) -> None:
+    """It has lines of its own, which are others."""
+    path = tmp_path / "in.json"
+    path.write_text('[\n{\n"instruction": "好",\n"output": "a"},\n{\n"instruction": "",\n"output": "b"}\n]')
+    with pytest.raises(DataError, match=r"in\.json, row 2: "):
+        read(path)
+    path.write_text('[{"instruction": "好", "output": "a"}, 3]')
+    with pytest.raises(DataError, match=r"in\.json, row 2: expected a JSON object, found a int"):
+        read(path)
 
 
 # self_instruct
