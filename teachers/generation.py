@@ -4,8 +4,9 @@ The prompts of new rows are padded on the left and read at once; then one token 
 a number that only the row's seed and its own step decide. Rows that have ended are dropped from the batch (and from its
 key-value cache) as soon as they make up a quarter of it, and the next ones take their places while the others go on.
 
-Some models keep no cache of ours, and say nothing of it (RWKV has a state of its own, the first GPT none). They are
-found out after the first pass, and read all that was said again for every token.
+Some models cannot do that, and say nothing of it: they keep no cache of ours (RWKV has a state of its own, the first
+GPT none), or see what fills a line up (RecurrentGemma, whose state no mask reaches). They are found out by one run, and
+read all that was said again for every token.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from teachers.chance import Chance
-from teachers.kv_cache import growing_cache, has_read
+from teachers.kv_cache import growing_cache, has_read, heeds_mask
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,9 @@ def stream(model: Any, jobs: Iterable[Job], most: int) -> Iterator[Job]:
     """Answer jobs, `most` at a time, and give each when it is done; who has ended makes room for the next."""
     import torch
 
-    source, more, batch = iter(jobs), True, _Batch(model)
+    source, more = iter(jobs), True
+    with torch.no_grad(), evaluating(model):
+        batch = _Batch(model) if most == 1 or heeds_mask(model) else _Uncached(model)
     while True:
         room = batch.room(most) if more else 0
         fresh = list(islice(source, room))
@@ -238,7 +241,7 @@ class _Batch:
 
 
 class _Uncached(_Batch):
-    """Rows of a model without a cache: filled up on the right, where nothing that is asked for can see it."""
+    """Rows of a model without a cache for several: filled up on the right, where nothing that is asked for sees it."""
 
     joinable = True
     told: ClassVar[set[str]] = set()
@@ -249,7 +252,7 @@ class _Uncached(_Batch):
         name = type(model).__name__
         if name not in self.told:
             self.told.add(name)
-            print(f"a {name} keeps no key-value cache: it reads all of a text again for each token", file=sys.stderr)
+            print(f"a {name} keeps no cache of several texts: it reads all of each again for every token", file=sys.stderr)
 
     def add(self, rows: list[Job]) -> None:
         """The first token of new rows, and the next one of the others."""

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+FILLED = 8
+"""Places of a trial's text, and as many that fill it up"""
+ROUNDING = 0.01
+"""Logits are the same when they differ by less, of the largest: all that differs is what a mask has taken away"""
+
 
 def growing_cache(config: Any) -> Any:
     """A DynamicCache that grows by half when it is full; transformers' own copies all of it at every token.
@@ -68,6 +73,19 @@ def growing_cache(config: Any) -> Any:
 def has_read(cache: Any, width: int) -> bool:
     """Whether a model that was given a new cache has put what it read, `width` places, into it."""
     return bool(cache.has_previous_state() if cache.states else cache.get_seq_length() == width)
+
+
+def heeds_mask(model: Any) -> bool:
+    """Whether a model sees nothing of what fills a line up on the left: two fillings end in the same logits."""
+    import torch
+
+    size = model.get_input_embeddings().weight.shape[0]
+    ids = (torch.arange(2 * FILLED, device=model.device) % size).expand(2, -1).clone()  # (2, places)
+    ids[1, :FILLED] = ids[1, FILLED:]
+    mask = (torch.arange(2 * FILLED, device=model.device) >= FILLED).long().expand(2, -1)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    one, other = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, -1]
+    return bool((one - other).abs().max() <= ROUNDING * one.abs().max())
 
 
 def _stacked(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -149,12 +149,15 @@ _STATES: dict[str, dict[str, Any]] = {
     "lfm2": {"num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["conv", "full_attention"]},
     "falcon_h1": {"num_attention_heads": 4, "num_key_value_heads": 2, "mamba_n_heads": 8, "mamba_d_head": 8,
                   "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_d_ssm": 64},
+    "recurrent_gemma": {"num_attention_heads": 4, "num_key_value_heads": 1, "lru_width": 32, "head_dim": 8,
+                        "block_types": ["recurrent", "attention"], "intermediate_size": 64},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", _STATES)
 def test_models_with_another_memory_say_what_they_say_without_any(kind: str, capsys: pytest.CaptureFixture) -> None:
-    """Mamba has states and calls them otherwise, RWKV and the first GPT know no cache of ours; some have both."""
+    """Mamba has states and calls them otherwise, RWKV and the first GPT know no cache of ours; some have both; the state
+    of RecurrentGemma heeds no mask."""
     sizes = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "eos_token_id": 99}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -174,5 +177,5 @@ def test_models_with_another_memory_say_what_they_say_without_any(kind: str, cap
                 for _ in range(job.max_tokens):
                     said.append(int(model(input_ids=torch.tensor([said]), use_cache=False).logits[0, -1].argmax()))
             assert job.ids + job.answer == said
-    told = capsys.readouterr().err.count("reads all of a text again for each token")
-    assert told == (kind in ("rwkv", "openai-gpt"))
+    told = capsys.readouterr().err.count("reads all of each again for every token")
+    assert told == (kind in ("rwkv", "openai-gpt", "recurrent_gemma"))
