@@ -252,7 +252,9 @@ class _Uncached(_Batch):
         name = type(model).__name__
         if name not in self.told:
             self.told.add(name)
-            print(f"a {name} keeps no cache of several texts: it reads all of each again for every token", file=sys.stderr)
+            print(
+                f"a {name} keeps no cache of several texts: it reads all of each again for every token", file=sys.stderr
+            )
 
     def add(self, rows: list[Job]) -> None:
         """The first token of new rows, and the next one of the others."""

@@ -156,8 +156,8 @@ _STATES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", _STATES)
 def test_models_with_another_memory_say_what_they_say_without_any(kind: str, capsys: pytest.CaptureFixture) -> None:
-    """Mamba has states and calls them otherwise, RWKV and the first GPT know no cache of ours; some have both; the state
-    of RecurrentGemma heeds no mask."""
+    """Mamba has states and calls them otherwise, RWKV and the first GPT know no cache of ours, some have both; the
+    state of RecurrentGemma heeds no mask."""
     sizes = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "eos_token_id": 99}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
