@@ -239,7 +239,7 @@ def record_of(row: RawRow, source: Source, tally: Tally, line: Callable[[], int]
 
 
 def open_source(
-    id_or_path: str,
+    id_or_path: str | Source,
     data_dir: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     *,
@@ -251,7 +251,8 @@ def open_source(
 
     `rows` ends after that many (a generated source has 10,000 unless told); `seed` matters to generated sources only.
     """
-    source, tally = get_source(id_or_path, columns), tally or Tally()
+    source = id_or_path if isinstance(id_or_path, Source) else get_source(id_or_path, columns)
+    tally = tally or Tally()
     limit = rows if rows is not None else GENERATED_ROWS if source.generated else None
     pairs = records_of(source, raw_rows(source, data_dir, tally, seed), tally)
     return (record for _, record in islice(pairs, limit))

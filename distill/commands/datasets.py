@@ -137,12 +137,13 @@ def add(argv: list[str]) -> int:
 
     import yaml
 
+    from data_gen.converters import CONVERTERS
     from data_gen.outputs import naming, part_of
     from data_gen.registry import tell_replaced
     from data_gen.source_yaml import load_source
 
     parser = arguments("add", add.__doc__, "--columns", "--force")
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="files of one form")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="files of one form, or folders of such")
     parser.add_argument("--id", required=True, help="its name from now on: letters, digits, - and _")
     parser.add_argument("--title", default="")
     parser.add_argument("--licence", default="LicenseRef-unclear", metavar="SPDX")
@@ -160,12 +161,14 @@ def add(argv: list[str]) -> int:
     columns = parse_columns(args.columns)
     if columns and args.converter:
         raise DataError("--columns say how rows are read, and so does --converter: give one of them")
+    if args.converter and args.converter not in CONVERTERS:
+        raise DataError(f"--converter {args.converter!r} is none{nearest(args.converter, CONVERTERS)}")
     values: dict[str, Any] = {
         "id": args.id,
         "title": args.title or args.id,
         "converter": "columns" if columns else args.converter or "auto",
         **({"columns": columns} if columns else {}),
-        "files": [_file_entry(Path(path).expanduser().absolute(), args.at) for path in args.paths],
+        "files": [_file_entry(file, args.at) for path in args.paths for file in _files(path)],
         "language": args.language,
         "licence": {"spdx": args.licence},
         "verified": False,
@@ -188,6 +191,13 @@ def add(argv: list[str]) -> int:
     print(f"wrote {out}; {said}")
     tell_replaced([load_source(out)])
     return 0
+
+
+def _files(path: str) -> list[Path]:
+    from data_gen.inputs import open_input
+
+    one = Path(path).expanduser().absolute()
+    return [Path(file.path) for file in open_input(f"{one}/").files] if one.is_dir() else [one]
 
 
 def _file_entry(path: Path, at: str) -> dict[str, str]:

@@ -19,13 +19,14 @@ ABOUT = 0.1
 
 def check(argv: list[str]) -> int:
     """Check a source's files: there, the right bytes, the right number of rows, every row converts."""
+    from data_gen.inputs import open_input
     from data_gen.progress import Progress
-    from data_gen.registry import get_source, inside, load_registry
+    from data_gen.registry import inside, load_registry
 
     parser = arguments("check", check.__doc__, "--data-dir", "--columns")
-    parser.add_argument("id", metavar="ID_OR_PATH")
+    parser.add_argument("id", metavar="ID_OR_PATH", help="a source, a file, a folder or a pattern of files")
     args = parser.parse(argv)
-    source = get_source(args.id, parse_columns(args.columns))
+    source = open_input(args.id, parse_columns(args.columns))
     if source.generated:
         print(f"{source.id}: made on the spot, nothing to check")
         return 0
@@ -119,25 +120,26 @@ def fetch(argv: list[str]) -> int:
             said.add(place)
             by_hand |= set() if one.path else {place}
     if by_hand or failed:
-        print(f"{len(by_hand)} files are to be fetched by hand, {failed} sources failed", file=sys.stderr)
+        print(f"to be fetched by hand: {len(by_hand)} of the files; sources that failed: {failed}", file=sys.stderr)
     return 1 if by_hand or failed else 0
 
 
 def stats(argv: list[str]) -> int:
     """Count rows, lengths, languages and duplicates of a source or a file, and draw them."""
     from data_gen.describe import describe
+    from data_gen.inputs import open_input
     from data_gen.progress import Progress
     from data_gen.registry import open_source
     from data_gen.rows import Tally
 
     parser = arguments("stats", stats.__doc__, "--data-dir", "--columns", "--on-error", "--json", "--force")
-    parser.add_argument("id", metavar="ID_OR_PATH")
+    parser.add_argument("id", metavar="ID_OR_PATH", help="a source, a file, a folder or a pattern of files")
     parser.add_argument("--svg", metavar="FILE", help="write a picture of the numbers, too")
     args = parser.parse(argv)
     if args.svg and Path(args.svg).exists() and not args.force:
         raise DataError(f"{args.svg} exists already; choose another name or add --force to replace it")
     tally = Tally(args.on_error)
-    records = open_source(args.id, args.data_dir, parse_columns(args.columns), tally=tally)
+    records = open_source(open_input(args.id, parse_columns(args.columns)), args.data_dir, tally=tally)
     with Progress("stats") as bar:
         numbers = describe(_counted(records, bar))
     if tally.total:

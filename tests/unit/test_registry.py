@@ -20,6 +20,7 @@ from data_gen.records import DataError, Record
 from data_gen.registry import SHIPPED, get_source, load_registry, locate, open_source, raw_rows
 from data_gen.rows import Tally
 from data_gen.source_yaml import Source, load_source
+from distill.cli import main
 from tests.raw_files import write_raw
 
 YAMLS = sorted(SHIPPED.glob("*.yaml"))
@@ -346,3 +347,19 @@ def test_digests_are_checked(tmp_path: Path) -> None:
     file.sha256 = ""
     with pytest.raises(DataError, match=r"its git blob is"):
         check_digest(file, path)
+
+
+def test_a_folder_is_a_source_for_every_action(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("corpus").mkdir()
+    for n in range(3):
+        Path(f"corpus/{n}.jsonl").write_text(f'{{"instruction": "问{n}", "output": "答"}}\n' * 2)
+    Path("corpus/README.md").write_text("of three files")
+    for name in ("./corpus/", "./corpus/*.jsonl"):
+        assert main(["datasets", "stats", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["rows"] == 6
+        assert main(["datasets", "check", name]) == 0
+        assert capsys.readouterr().out.count(": 2 rows, sha256 ") == 3
+    assert main(["datasets", "add", "corpus", "--id", "mine"]) == 0
+    assert [file.path for file in get_source("mine").files] == [f"corpus/{n}.jsonl" for n in range(3)]
+    assert main(["datasets", "add", "corpus", "--id", "other", "--converter", "alpca"]) == 2
+    assert "--converter 'alpca' is none (did you mean 'alpaca'?)" in capsys.readouterr().err
