@@ -211,7 +211,7 @@ class Demo:
         teacher = score_model(*load_model("embedded"), rows, template, name="teacher")
         trained = Path(__file__).parent.parent / "teachers" / "embedded" / "training.json"
         teacher.seconds = orjson.loads(trained.read_bytes())["seconds"] if trained.is_file() else 0.0
-        teacher.teacher_agreement = 1.0
+        teacher.values["teacher_agreement"] = 1.0
         models, answers = [summary("teacher", [teacher], [])], {"teacher": teacher.answers}
         for kind in ("sft", "kd"):
             name, found = f"student-{kind}", []

@@ -3,11 +3,8 @@
     distill eval teachers/embedded runs/kd/student --data curriculum --rows 500
     distill eval runs/sft/student runs/kd/student --data heldout.jsonl --teacher teachers/embedded --json scores.json
 
-- *exact match*: the greedy answer is the row's, outer space, a closing full stop and full-width forms aside;
-- *bits per character*: -log2 of the likelihood of the response's tokens and the end token, over the response's
-  characters. Models with different tokenizers compare, as long as nothing is lost: characters a tokenizer has no entry
-  for are counted and reported;
-- *teacher agreement*: share of rows on which the greedy answer is the teacher's.
+What is measured stands in distill.metrics. Characters that a tokenizer has no entry for are counted and reported: where
+there are some, the model's bits do not compare with others'.
 """
 
 from __future__ import annotations
@@ -30,6 +27,7 @@ from data_gen.records import DataError, Record, read_records
 from data_gen.templates import Template, get_template
 from distill.errors import DistillError
 from distill.files import check_own, write_whole
+from distill.metrics import METRICS, Answered
 from distill.model_folders import model_folder, trained_template
 from distill.quiet import quiet_transformers
 from teachers.head import is_plain
@@ -44,10 +42,8 @@ class Score:
 
     name: str
     parameters: int
-    exact_match: float
-    bits_per_character: float
-    teacher_agreement: float | None
-    """None when no teacher was named"""
+    values: dict[str, float | None]
+    """By the names of distill.metrics"""
     seconds: float
     """Of scoring; a caller that trained the model puts the training's here"""
     unknown_characters: int = 0
@@ -104,14 +100,10 @@ def score_model(
             bar.advance(len(part))
     right = [is_correct(record.output, answer) for record, answer in zip(records, answers, strict=True)]
     bits, characters, unknown, cut = bits_of(model, view, template, records, max_length, batch_size)
-    agreement = None
-    if teacher_answers is not None:
-        same = [is_correct(theirs, ours) for theirs, ours in zip(teacher_answers, answers, strict=True)]
-        agreement = sum(same) / len(same)
-    return Score(
-        name, model.num_parameters(), sum(right) / len(right), bits / characters, agreement,
-        time.monotonic() - start, unknown, cut, _by_family(records, right), answers,
-    )  # fmt: skip
+    said = Answered(records, answers, teacher_answers, bits, characters)
+    values = {measure: metric.of(said) for measure, metric in METRICS.items()}
+    seconds = time.monotonic() - start
+    return Score(name, model.num_parameters(), values, seconds, unknown, cut, _by_family(records, right), answers)
 
 
 def bits_of(
@@ -230,8 +222,11 @@ def _score_all(options: Any, records: list[Record]) -> list[Score]:
 
 
 def to_json(score: Score) -> dict[str, Any]:
-    """A score without its answers."""
-    return {k: v for k, v in asdict(score).items() if k != "answers"}
+    """A score without its answers, its values among the rest."""
+    told = asdict(score)
+    del told["answers"]
+    first = {name: told.pop(name) for name in ("name", "parameters")}
+    return first | told.pop("values") | told
 
 
 def check_target(path: Path) -> None:
@@ -251,13 +246,10 @@ def show(scores: list[Score]) -> None:
     """One row a model, on stdout."""
     from distill.commands.tables import print_table, table_of
 
-    table = table_of("model", "parameters", "exact match", "bits/char", "agreement", "seconds", "unknown")
+    table = table_of("model", "parameters", *(metric.title for metric in METRICS.values()), "seconds", "unknown")
     for s in scores:
-        agreement = "-" if s.teacher_agreement is None else f"{s.teacher_agreement:.1%}"
-        table.add_row(
-            s.name, f"{s.parameters:,}", f"{s.exact_match:.1%}", f"{s.bits_per_character:.3f}", agreement,
-            f"{s.seconds:.1f}", str(s.unknown_characters),
-        )  # fmt: skip
+        measured = (metric.say(s.values[name]) for name, metric in METRICS.items())
+        table.add_row(s.name, f"{s.parameters:,}", *measured, f"{s.seconds:.1f}", str(s.unknown_characters))
     print_table(table)
     if any(s.cut for s in scores):
         print("; ".join(f"{s.name}: {s.cut} answers cut" for s in scores if s.cut), file=sys.stderr)

@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 
 from distill.errors import DistillError
+from distill.metrics import METRICS
 from teachers.base import nearest
 
 Word = Callable[[str], str]
@@ -27,9 +28,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "recipes": ("配方 Recipes", "Recipes"),
     "model": ("模型 model", "model"),
     "parameters": ("参数量 parameters", "parameters"),
-    "exact_match": ("完全匹配 exact match ↑", "exact match ↑"),
-    "bits_per_character": ("每字比特 bits/char ↓", "bits/char ↓"),
-    "teacher_agreement": ("与教师一致 agreement ↑", "teacher agreement ↑"),
     "seconds": ("用时（秒） seconds", "seconds"),
     "unknown_characters": ("未知字 unknown", "unknown characters"),
     "seeds": ("种子", "seeds"),
@@ -134,7 +132,7 @@ def words(language: str) -> Word:
     if language not in LANGUAGES:
         raise DistillError(f"a report has no language {language!r}{nearest(language, LANGUAGES)}")
     column = LANGUAGES[language]
-    return lambda key: WORDS[key][column]
+    return lambda key: (METRICS[key].words if key in METRICS else WORDS[key])[column]
 
 
 def page(language: str, title: str, name: str, sections: Sequence[str]) -> str:

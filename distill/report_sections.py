@@ -11,11 +11,10 @@ from typing import Any
 
 from data_gen.curriculum import is_correct
 from distill.charts import COLOURS, Point, Series, finite, line_chart
+from distill.metrics import METRICS
 from distill.report_page import NOTHING, Word, bar, cell, esc, note, percent, real, section, table
 
 TEACHER = "teacher"
-METRICS = ("exact_match", "bits_per_character", "teacher_agreement")
-LOWER_IS_BETTER = {"bits_per_character"}
 
 
 @dataclass
@@ -66,10 +65,10 @@ def _best(models: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str,
     students = [row for row in models if row.get("name") != TEACHER]
     found = {}
     for column in columns:
-        able = [row for row in students if column not in LOWER_IS_BETTER or not real(row.get("unknown_characters"))]
+        able = [row for row in students if not _too_low(row, column)]
         values = [value for row in able if (value := real(row.get(column))) is not None]
         if len(set(values)) > 1:
-            found[column] = min(values) if column in LOWER_IS_BETTER else max(values)
+            found[column] = min(values) if METRICS[column].falls else max(values)
     return found
 
 
@@ -77,20 +76,26 @@ def _score(row: dict[str, Any], column: str, best: dict[str, float]) -> str:
     value = real(row.get(column))
     if value is None:
         return cell(NOTHING, number=True)
-    text = f"{value:.3f}" if column in LOWER_IS_BETTER else percent(value)
-    if column in LOWER_IS_BETTER and real(row.get("unknown_characters")):
-        text += " *"
-    mark = "best" if row.get("name") != TEACHER and value == best.get(column) and "*" not in text else ""
-    return cell(text, number=True, mark=mark, more=_spread(row, column))
+    text, starred = _said(value, column), _too_low(row, column)
+    mark = "best" if row.get("name") != TEACHER and value == best.get(column) and not starred else ""
+    return cell(f"{text} *" if starred else text, number=True, mark=mark, more=_spread(row, column))
+
+
+def _too_low(row: dict[str, Any], column: str) -> bool:
+    return METRICS[column].falls and bool(real(row.get("unknown_characters")))
+
+
+def _said(value: float, column: str) -> str:
+    return METRICS[column].say(value).replace("%", " %")
 
 
 def _spread(row: dict[str, Any], column: str) -> str:
     value = real(_dict(row.get("spread")).get(column))
     if value is None:
         return ""
-    if column == "seconds":
+    if column not in METRICS:
         return f"± {value:.0f}"
-    return f"± {value:.3f}" if column in LOWER_IS_BETTER else f"± {100 * value:.1f}"
+    return f"± {_said(value, column).removesuffix(' %')}"
 
 
 def _seeds(row: dict[str, Any], word: Word) -> str:

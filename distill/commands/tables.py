@@ -7,11 +7,8 @@ from typing import Any
 
 BAR = 40
 """Characters of the longest bar of a histogram"""
-NUMBERS = {
-    "rows", "mean", "median", "p90", "p99", "max", "parameters", "exact match", "bits/char", "agreement", "seconds",
-    "unknown",
-}  # fmt: skip
-"""Columns that stand to the right"""
+TEXTS = {"here", "licence", "title"}
+"""Columns beside the first one that hold no numbers"""
 
 
 def print_stats(name: str, numbers: dict[str, Any]) -> None:
@@ -50,8 +47,8 @@ def table_of(*columns: str) -> Any:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in columns:
-        number = name in NUMBERS
+    for n, name in enumerate(columns):
+        number = n > 0 and name not in TEXTS
         table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     return table
 

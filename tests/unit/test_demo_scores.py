@@ -8,10 +8,14 @@ from distill.demo_scores import show, summary
 from distill.evaluate import Score
 
 
+def values(right: float, bits: float, like_teacher: float) -> dict[str, float | None]:
+    return {"exact_match": right, "bits_per_character": bits, "teacher_agreement": like_teacher}
+
+
 def test_means_and_spread(capsys: pytest.CaptureFixture[str]) -> None:
     """Of two seeds both; of one its values alone, for nobody knows how far another one would be from them."""
     found = [
-        Score("kd", 1000, right, bits, right / 2, 10.0, by_family={"x": right})
+        Score("kd", 1000, values(right, bits, right / 2), 10.0, by_family={"x": right})
         for right, bits in ((0.6, 1.0), (0.4, 2.0))
     ]
     two, one = summary("kd", found, [0, 1]), summary("kd", found[:1], [0])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from data_gen.records import Record, write_records
 from distill.cli import main
+from distill.demo_scores import show, summary
+from distill.evaluate import Score
+from distill.metrics import METRICS, Metric
+from distill.report import build_page
+from students.card import model_card
 from teachers.panda import PandaTeacher
 from tests import tiny
 
@@ -40,6 +47,32 @@ def test_everybody_is_asked_alike(
     assert [size for _, size in seen] == [2, 2]
     assert len({kind for kind, _ in seen}) == 1
     assert "50.0%" in capsys.readouterr().out
+
+
+def test_a_metric_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one dict: it stands in the table, the file, the card of an export, the demo's means and the report."""
+    monkeypatch.chdir(tmp_path)
+    mine = Metric(lambda said: float(len(said.records)), "how many", ("多少", "how many rows"), ".2f")
+    monkeypatch.setitem(METRICS, "mine", mine)
+    tiny.tiny_llama(Path("llama"), tiny.sentencepiece_like(Path("sp")))
+    write_records("val.jsonl", [Record("一", output="好"), Record("二", output="不好")])
+    assert main(["eval", "llama", "--data", "val.jsonl", "--max-tokens", "2", "--json", "scores.json"]) == 0
+    said = capsys.readouterr().out
+    assert "how many" in said
+    assert "2.00" in said
+    scores = json.loads(Path("scores.json").read_text(encoding="utf-8"))["models"]
+    assert list(scores[0])[:6] == ["name", "parameters", *METRICS]
+    assert scores[0]["mine"] == 2
+    assert "多少" in build_page(tmp_path)
+    assert ">2.00<" in build_page(tmp_path)
+    assert "| mine |" in model_card(
+        {"scores": {"models": scores}}, AutoModelForCausalLM.from_pretrained("llama"), False
+    )
+    one = Score("kd", 1, dict.fromkeys(METRICS, 0.5), 1.0)
+    show({"rows": 2, "models": [summary("kd", [one], [0])]})
+    assert "0.50" in capsys.readouterr().out
 
 
 def test_nobody_elses_file_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
