@@ -74,8 +74,8 @@ class Run:
         self.halt = ""
         """Why nothing more is asked"""
         # What is in flight is paid for: it may take as long as the teacher gives any request.
-        batched = getattr(teacher, "batched", False)
-        goes_on = "the batches under way go on, and their answers will be fetched" if batched else ""
+        self._batched = getattr(teacher, "batched", False)
+        goes_on = "the batches under way go on, and their answers will be fetched" if self._batched else ""
         self.interrupt = Interrupt(self._wind_down, max(GRACE_S, getattr(teacher, "timeout_s", 0.0)), goes_on)
         self._slots: dict[int, Slot] = {}
         self._next_slot = self._next_row = 0
@@ -86,7 +86,7 @@ class Run:
         """Of the requests in flight, by their keys"""
         self._written: dict[str, dict[str, Any]] = {}
         """Rows of the journal whose completions are on their way through the teacher"""
-        self._failures_in_a_row = 0
+        self._failures_in_a_row = self._answers_in_round = 0
         self._committed: Callable[[Request], bool] = getattr(teacher, "committed", lambda request: False)
         """Whether a request is paid for already, by an earlier run"""
         self._window = getattr(teacher, "window", WINDOW)
@@ -114,7 +114,8 @@ class Run:
         with output.writers() as (kept, rejected), self._bar, self.interrupt:
             self.harvest.kept, self.harvest.rejected = kept, rejected
             while not self._stopped():
-                asked, self._short = 0, False
+                asked = self._answers_in_round = 0
+                self._short = False
                 with self._answers() as answers:
                     for completion in answers:
                         asked += 1
@@ -220,6 +221,7 @@ class Run:
         self.report.completion_tokens += completion.usage.get("completion_tokens", 0)
         if completion.error is None:
             self._failures_in_a_row = 0
+            self._answers_in_round += 1
             row = self._written.pop(completion.key, None) or self.journal.write(key, completion)
             self.journal.sync_when_due()
             self.report.without_logprobs += "logprobs" in self.settings and completion.logprobs is None
@@ -243,6 +245,8 @@ class Run:
             return
         self._bar.answered += rows
         self._bar.bought += rows
+        if self._batched and self._answers_in_round:  # a batch tells all its failures one after the other
+            return
         if self._failures_in_a_row >= FAILURES_IN_A_ROW:
             self.halt = f"{FAILURES_IN_A_ROW} requests in a row failed, the last one with: {completion.error}"
 

@@ -58,6 +58,16 @@ def test_every_question_has_its_own_answer() -> None:
     assert not Path("state").exists()
 
 
+def test_many_refusals_of_a_batch_with_answers_are_no_end() -> None:
+    """They come one after the other. Where there is no answer at all they are one."""
+    Path("in.jsonl").write_text("".join(f'{{"instruction": "#{n}# 请回答"}}\n' for n in range(140)), encoding="utf-8")
+    with BatchServer(lambda number, attempt: "400" if number % 2 else None) as server:
+        report = run(Answer("in.jsonl"), teacher(server), "out.jsonl")
+        assert (report.accepted, report.failed, report.complete) == (70, 70, False)
+        with pytest.raises(TeacherError, match="50 requests in a row failed"):
+            run(Answer("in.jsonl"), teacher(server), "out.jsonl")
+
+
 def test_empty_answers_go_into_another_batch() -> None:
     """Three times, as without batches; all of them were paid for."""
     with BatchServer(lambda number, attempt: "empty" if attempt < (1, 9, 0)[number] else None) as server:
