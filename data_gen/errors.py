@@ -13,6 +13,8 @@ def no_file(path: Path) -> str:
     """What to say of a path at which there is no file, with a file beside it that has nearly its name."""
     if path.is_dir():
         return f"{path} is a folder; name the file in it"
+    if path.exists():
+        return f"{path} is no ordinary file, and rows are read more than once; write what it gives to a file first"
     import difflib
 
     try:

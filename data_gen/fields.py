@@ -22,7 +22,8 @@ def text_of(row: Mapping[str, Any], name: str, required: bool = False) -> str:
         raise DataError(f"field {name!r} is {'null' if value is None else 'NaN'}")
     if isinstance(value, int | float):
         return str(value)
-    raise DataError(f"field {name!r} is a {type(value).__name__}, not text")
+    first = f"; its first is {name}.0" if isinstance(value, list) and value and isinstance(value[0], str) else ""
+    raise DataError(f"field {name!r} is a {type(value).__name__}, not text{first}")
 
 
 def present(row: Mapping[str, Any], name: str) -> str:

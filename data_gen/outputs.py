@@ -28,6 +28,8 @@ def check_output(out: Path, force: bool) -> None:
     if not out.name.lower().endswith((".jsonl", ".json", ".ndjson")):
         raise DataError(f"{out}: JSON lines are written; give it a name that ends in .jsonl")
     if os.path.lexists(out):
+        if not out.exists():
+            raise DataError(f"{out} is a link that leads nowhere; choose another name")
         if not stat.S_ISREG(out.stat().st_mode):
             raise DataError(f"{out} exists and is no ordinary file; choose another name")
         if not force:

@@ -188,6 +188,9 @@ def _sample(sources: Sequence[Source], outs: Sequence[Path], o: Options, bar: Pr
         for one in drawn:
             one.pool.check_unchanged()
         taken = [_taken(one) for one in drawn]
+        if not any(one.taken for one in taken) and any(one.dropped for one in taken) and not o.allow_fewer:
+            left = [f"{n:,} of {one.source.id} left out: {why}" for one in taken for why, n in one.dropped.items()]
+            raise DataError(f"no row passes ({'; '.join(left)}); --allow-fewer writes a file without rows")
         tally = Tally(o.on_error)
         for one in drawn:
             tally.add(one.pool.looked.tally)

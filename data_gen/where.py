@@ -67,7 +67,10 @@ class Where:
         if self.op == "~":
             return self.value in _text(found)
         numbers = _number(found), _number(self.value)
-        same = numbers[0] == numbers[1] if None not in numbers else _text(found) == self.value
+        if isinstance(found, bool) or found is None:  # as JSON writes them, or Python
+            same = self.value.casefold() in ({"", "null", "none"} if found is None else {str(found).casefold()})
+        else:
+            same = numbers[0] == numbers[1] if None not in numbers else _text(found) == self.value
         return same == (self.op == "==")
 
     def check(self, whose: str) -> None:

@@ -153,6 +153,8 @@ def user_sentence(error: BaseException) -> str | None:
     if _is_full_disk(error):
         place = getattr(error, "filename", None) or "the output"
         return f"no space left on the disk while writing {place}; free some and run it again"
+    if isinstance(error, OSError) and error.strerror and error.filename:  # a name too long, a read-only disk ..
+        return f"{error.strerror}: {error.filename}"
     return None
 
 

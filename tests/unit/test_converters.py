@@ -93,6 +93,8 @@ def test_columns_inside_of_others() -> None:
     assert said(convert(row)) == ("问", "", "甲", "", [], {})
     with pytest.raises(DataError, match=r"no field 'text'"):
         convert(row | {"answers": [{"txt": "甲"}]})
+    with pytest.raises(DataError, match=r"field 'tags' is a list, not text; its first is tags.0$"):
+        from_columns({"output": "tags"})({"tags": ["甲"]})
     with pytest.raises(DataError, match=r"no field 'answers.0.text'"):
         convert(row | {"answers": []})
     with pytest.raises(DataError, match=r"no field 'data.question'"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from data_gen.records import DataError, Record, read_records
 from data_gen.sampling import sample_rows
 from data_gen.shards import characters
 from data_gen.tables import arrow_of
+from distill.cli import main
 from tests import samples
 from tests.samples import N, questions, rows_of, sample, write
 
@@ -290,3 +292,18 @@ def test_the_plain_sample_is_the_same_in_short() -> None:
         quick_sample("a.jsonl", "out.jsonl", 5, 0, False)
     with pytest.raises(DataError, match=r"a\.jsonl is one of the files that are read"):
         quick_sample("a.jsonl", "./a.jsonl", 5, 0, True)
+
+
+def test_places_that_are_no_files(capsys: pytest.CaptureFixture[str]) -> None:
+    source = write()
+    os.mkfifo("pipe.jsonl")
+    Path("lost.jsonl").symlink_to("nowhere")
+    for argv, said in (
+        (["./pipe.jsonl", "-o", "out.jsonl"], "pipe.jsonl is no ordinary file, and rows are read more than once"),
+        ([source, "-o", "lost.jsonl"], "lost.jsonl is a link that leads nowhere; choose another name"),
+        ([source, "-o", f"{'x' * 249}.jsonl"], f"File name too long: {'x' * 249}.jsonl"),
+        ([source, "-o", f"{'x' * 248}.jsonl", "--rows", "5"], f"File name too long: {'x' * 248}.jsonl"),
+    ):
+        assert main(["sample", *argv]) == 2
+        assert said in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["in.jsonl", "lost.jsonl", "pipe.jsonl"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def test_filters_come_before_the_draw_and_all_must_hold() -> None:
         ("a.b==1", {"a.b": "1"}, True),
         ("url==a=b>c", {"url": "a=b>c"}, True),
         ("x>=-1e3", {"x": -999}, True),
+        ("good==true", {"good": True}, True),
+        ("good==True", {"good": True}, True),
+        ("good!=true", {"good": False}, True),
+        ("good==1", {"good": True}, False),
+        ("good!=null", {"good": "x"}, True),
+        ("good!=null", {"good": None}, False),
+        ("good==''", {"good": None}, True),
     ],
 )
 def test_where_compares(text: str, row: dict[str, Any], kept: bool) -> None:
@@ -67,6 +75,17 @@ def test_where_compares(text: str, row: dict[str, Any], kept: bool) -> None:
 def test_where_is_a_field_an_operator_and_a_value(text: str) -> None:
     with pytest.raises(DataError, match=r"is no 'field op value'"):
         Where.parse(text)
+
+
+def test_where_no_row_passes() -> None:
+    source = write()
+    for options in ({}, {"heldout": 0.5, "heldout_out": "h.jsonl"}, {"convert": True}):
+        with pytest.raises(DataError, match=r"no row passes \(200 of in.jsonl left out: where\); --allow-fewer writes"):
+            sample([source], where=["star>9"], **options)
+        assert os.listdir() == ["in.jsonl"]
+    assert sample([source], where=["star>9"], allow_fewer=True) == []
+    Path("a.jsonl").write_text('{"instruction": "甲", "output": "乙", "star": 99}\n')
+    assert sample([source, "./a.jsonl"], where=["star>9"]) == ["甲"]
 
 
 def test_where_errors_name_the_field() -> None:
