@@ -46,6 +46,7 @@ EXAMPLES = """\
 
 def main(argv: list[str] | None = None) -> int:
     """Dispatch `argv` (default: the process's) and return its exit code."""
+    _open_streams()
     _speak_utf8()
     before = sys.unraisablehook
     sys.unraisablehook = _hearing_ctrl_c(before)
@@ -72,6 +73,13 @@ def _hearing_ctrl_c(before: Callable[[sys.UnraisableHookArgs], object]) -> Calla
             before(lost)
 
     return hear
+
+
+def _open_streams() -> None:
+    """Whoever started this may have closed one: what goes there goes nowhere then, and no file takes its number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115  open to the end
 
 
 def _speak_utf8() -> None:

@@ -159,6 +159,15 @@ def test_a_closed_pipe_is_no_traceback(command: str) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 2), ("<&- >&- 2>&-", 0)])
+def test_a_closed_stream_is_no_traceback(closed: str, code: int) -> None:
+    command = "nonsense" if code else "--version"
+    done = subprocess.run(
+        f"{sys.executable} -m distill {command} {closed}", shell=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_any_locale_speaks_chinese(tmp_path: Path) -> None:
     """A terminal that says it is ASCII is given UTF-8; bytes of another encoding are told, not answered."""
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
