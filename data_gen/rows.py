@@ -1,4 +1,4 @@
-"""What readers and writers of rows share: the row, the tally of unreadable ones, opening and atomic writing.
+"""What readers of rows share: the row, the tally of unreadable ones, opening and unpacking.
 
 What cannot be read goes to a `Tally`: it raises a DataError with file and line, or counts it where the user said
 `--on-error skip` or the registry knows how many lines of that file are broken. Packed files (gzip, zstd) are unpacked
@@ -12,12 +12,10 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from data_gen.outputs import Write, block_writer
 from data_gen.records import DataError
 
 CHUNK = 1 << 18
@@ -167,10 +165,3 @@ def unpacked(stream: IO[bytes], size: int, name: str) -> IO[bytes]:
 def open_bytes(path: Path) -> IO[bytes]:
     """The bytes of a file, unpacked when they are gzip's or zstd's."""
     return unpacked(path.open("rb", buffering=CHUNK), path.stat().st_size, str(path))
-
-
-@contextmanager
-def line_writer(path: Path) -> Iterator[Write]:
-    """Write lines under a temporary name that becomes `path` at the end; nothing is left behind on an error."""
-    with block_writer(path) as write:
-        yield lambda line: write(line + b"\n")

@@ -32,7 +32,7 @@ from data_gen.registry import GENERATED_ROWS, locate, raw_rows, tell_replaced
 from data_gen.rows import Tally
 from data_gen.shards import TELL_EVERY, Measure, Seen
 from data_gen.source_yaml import Source
-from data_gen.strata import apportion, even
+from data_gen.strata import SHARES, apportion, even
 from data_gen.where import parse_all
 
 
@@ -129,6 +129,8 @@ def _check_options(inputs: Sequence[str], outs: Sequence[Path], o: Options) -> N
         raise DataError("--weights share out a number of rows: give --rows, too")
     if o.by and o.rows is None:
         raise DataError("--by shares out a number of rows: give --rows, too")
+    if o.shares not in SHARES:
+        raise DataError(f"--shares is {' or '.join(SHARES)}, found {o.shares!r}")
     if o.shares != "proportional" and not o.by:
         raise DataError(f"--shares {o.shares} is how --by shares out rows: give --by, too")
     if not 0 <= o.heldout < 1:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from data_gen import formats, json_rows, rows
+from data_gen.outputs import block_writer
 from data_gen.records import DataError
-from data_gen.rows import Tally, line_writer
+from data_gen.rows import Tally
 from tests.row_files import ROWS, lines_of, values
 
 FAULTS = {
@@ -146,13 +147,13 @@ def test_columns_with_broken_text_or_one_name(tmp_path: Path) -> None:
         values(tmp_path / "b.parquet")
 
 
-def test_line_writer_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_writer_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out.jsonl"
-    with line_writer(out) as write:
-        write(b"1")
+    with block_writer(out) as write:
+        write(b"1\n")
         assert not out.exists()
     assert out.read_bytes() == b"1\n"
-    with pytest.raises(TypeError), line_writer(out) as write:
+    with pytest.raises(TypeError), block_writer(out) as write:
         write(None)  # type: ignore[arg-type]
     assert out.read_bytes() == b"1\n"
     assert [path.name for path in out.parent.iterdir()] == ["out.jsonl"]
@@ -161,7 +162,7 @@ def test_line_writer_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     (tmp_path / "out.jsonl.part").symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"No space left") as caught, line_writer(out) as write:
+    with pytest.raises(OSError, match=r"No space left") as caught, block_writer(out) as write:
         write(b"x" * (2 * rows.CHUNK))
     assert (caught.value.errno, caught.value.filename) == (28, str(out))
     assert not out.exists()
