@@ -82,7 +82,15 @@ def _quick(path: str, out: str, rows: int, seed: int, force: bool) -> bool:
     if count is None:
         return False
     print(f"{out}: {rows:,} rows, copied as they are\n  {Path(path).name}: {rows:,} of {count:,} rows")
+    _tell_stale(Path(out))
     return True
+
+
+def _tell_stale(out: Path) -> None:
+    """Say on stderr that the manifest beside an output is of what stood there before: training would believe it."""
+    manifest = out.with_name(f"{out.stem}.manifest.json")
+    if manifest.is_file():
+        print(f"note: {manifest} is of an earlier {out.name}; delete it, or add --manifest --force", file=sys.stderr)
 
 
 def _parser() -> Arguments:
@@ -154,6 +162,8 @@ def _sample(args: Any) -> int:
     _tell(args, summary)
     if manifest:
         print(f"manifest: {manifest.path}")
+    else:
+        _tell_stale(Path(args.out))
     return 0
 
 

@@ -82,6 +82,19 @@ def test_held_out_rows_of_a_sample(capsys: pytest.CaptureFixture[str]) -> None:
     assert licence_notice(Path("closed.jsonl")) == ""
 
 
+@pytest.mark.parametrize("options", [[], ["--convert"]], ids=["plain", "converted"])
+def test_a_manifest_of_before_is_told_of(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Training reads licences off the manifest beside a file, whatever stands in the file now."""
+    write_records("a.jsonl", [Record("问", output="答")] * 3)
+    argv = ["sample", "./a.jsonl", "--rows", "2", "-o", "few.jsonl", *options]
+    assert main([*argv, "--manifest"]) == 0
+    assert "note" not in capsys.readouterr().err
+    assert main([*argv, "--force"]) == 0
+    assert "note: few.manifest.json is of an earlier few.jsonl; delete it, or add" in capsys.readouterr().err
+    assert main([*argv, "--force", "--manifest"]) == 0
+    assert "note" not in capsys.readouterr().err
+
+
 def test_what_names_nothing() -> None:
     """Damaged and foreign files beside are no reason not to train."""
     build_mix("mix.yaml", "out.jsonl")
