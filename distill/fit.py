@@ -28,6 +28,8 @@ NOT_DECISIVE = re.compile(
     r"|^model\.teachers?\..*\bdevice$"
 )
 """Settings that a resumed run may change; its folder may have been moved, to another machine, too"""
+PLACE = re.compile(r"(^data\.(train|val)|^model\.(student|tokenizer)|\.path)$")
+"""Settings that name files or folders"""
 
 
 def main(argv: list[str]) -> int:
@@ -109,9 +111,12 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
         old, new = _flat(load_yaml(before)), _flat(yaml.safe_load(resolved))
         changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not NOT_DECISIVE.match(k))
         if changed:
+            moved = (
+                f"if they only lie elsewhere now, say so in {before}; or " if all(map(PLACE.search, changed)) else ""
+            )
             raise DistillError(
                 f"{folder} holds a run with other settings ({', '.join(changed[:5])}): "
-                "give another --trainer.default_root_dir, or delete that folder"
+                f"{moved}give another --trainer.default_root_dir, or delete that folder"
             )
     return last
 

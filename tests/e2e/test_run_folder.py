@@ -249,6 +249,22 @@ def test_settings_that_do_not_fit(
     assert "http" not in last
 
 
+def test_data_that_lie_elsewhere_now(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What to do is said; whether they are the same data is found out as ever."""
+    assert fit("--trainer.max_steps=2") == 0
+    Path("a.jsonl").rename("c.jsonl")
+    there = "--data.train=[c.jsonl, b.jsonl]"
+    assert fit(there) == 2
+    said = capsys.readouterr().err
+    assert "(data.train): if they only lie elsewhere now, say so in run/recipe.yaml; or give another" in said
+    recipe = Path("run/recipe.yaml")
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("a.jsonl", "c.jsonl"), encoding="utf-8")
+    assert fit(there, "--trainer.max_steps=3") == 0
+    assert "going on at step 2 of 3" in capsys.readouterr().err
+    assert fit("--data.batch_size=5") == 2
+    assert "elsewhere" not in capsys.readouterr().err
+
+
 def test_two_runs_never_share_a_folder(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor what one of them writes down; afterwards the folder is free."""
     with run_alone(Path("run")):
