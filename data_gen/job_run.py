@@ -98,11 +98,12 @@ class Run:
         finally:
             report = self.report
             report.rejected = dict(self.filters.rejected.most_common())
-            report.cost, report.stopped = self.budget.note(), self.budget.over() if self._broke else ""
+            report.cost = self.budget.note()
+            report.stopped = self.budget.over() if self._broke and not self.harvest.full() else ""
         if self._broke and not len(self.journal) and not report.failed:
             self.harvest.barren = self.budget.too_small()
         if not self._stopped():
-            report.complete = not report.failed and (self.harvest.full() or not self._missed)
+            report.complete = self.harvest.full() or not (report.failed or self._missed)
             if report.requests and not (report.accepted or report.failed or report.stopped):
                 self.harvest.come_to_nothing()
             else:

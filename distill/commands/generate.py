@@ -44,7 +44,7 @@ TEACHER_OPTIONS = (
 
 
 def main(argv: list[str]) -> int:
-    """Run the job; 0 when complete, 1 when some rows failed for good."""
+    """Run the job; 0 when complete, 1 when rows are missing."""
     args = _parser().parse(argv)
     if args.compact and args.output:
         print(spending.compact_journal(args.output))
@@ -122,9 +122,8 @@ def summary(output: str, report: Any, rows: int | None) -> str:
     if report.stopped:
         lines.append(report.stopped)
     if report.failed:
-        lines.append(
-            f"failed: {report.failed}, the last one with: {report.last_failure}; the same command asks for them again"
-        )
+        again = "" if report.complete else "; the same command asks for them again"
+        lines.append(f"failed: {report.failed}, the last one with: {report.last_failure}{again}")
     return "\n".join(lines)
 
 

@@ -158,6 +158,19 @@ def test_an_output_without_a_row_is_none(strategy: str, reason: str, capsys: pyt
         assert server.asked.total() == 1
 
 
+def test_all_rows_that_were_wanted_are_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever failed on the way; without a number all of the file are wanted."""
+    with FaultServer(lambda number, attempt: "400" if number in {3, 7} else None) as server:
+        assert main(arguments(server.url, "--rows", "20")) == 0
+        said = capsys.readouterr().out
+        assert "out.jsonl: 20 rows\n" in said
+        assert re.search(r"^failed: 2, the last one with: HTTP 400: This prompt is too long$", said, re.MULTILINE)
+        assert main(arguments(server.url, "--rows", "20")) == 0
+        assert "out.jsonl is complete: 20 rows" in capsys.readouterr().out
+        assert main(arguments(server.url)) == 1
+        assert "too long; the same command asks for them again" in capsys.readouterr().out
+
+
 def test_there_is_nothing_to_read_again_before_the_first_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments("http://127.0.0.1:9/v1", "--reparse")) == 2
     assert "out.jsonl.journal holds no answers to read" in capsys.readouterr().err
