@@ -212,9 +212,10 @@ def _converter(name: str, columns: Mapping[str, str], first: Any, path: Path) ->
 def _generated(source: Source, seed: int) -> Iterator[RawRow]:
     from importlib import import_module
 
-    items = import_module(f"data_gen.{source.id}").items(2**62, seed=seed, split="train")
+    items, path = import_module(f"data_gen.{source.id}").items(2**62, seed=seed, split="train"), Path(f"<{source.id}>")
+    convert = _converter(source.converter, source.columns, None, path)
     for number, item in enumerate(items):
-        yield RawRow(number, asdict(item), None, Path(f"<{source.id}>"), number + 1, CONVERTERS[source.converter])
+        yield RawRow(number, asdict(item), None, path, number + 1, convert)
 
 
 def records_of(source: Source, rows: Iterator[RawRow], tally: Tally) -> Iterator[tuple[RawRow, Record]]:

@@ -61,6 +61,8 @@ class Arguments(argparse.ArgumentParser):
                 raise DataError(f"{path}: {key} must be {wanted}, not {value!r}{_near(value, action)}")
             if isinstance(action, argparse.BooleanOptionalAction) and name.startswith("no_"):
                 value = not value
+            if _is_several(action) and not isinstance(value, list) and (not action.type or not isinstance(value, str)):
+                value = [value]  # a list of one, not of its letters
             action.required = False
             self.set_defaults(**{action.dest: value})
 
@@ -76,11 +78,14 @@ class Arguments(argparse.ArgumentParser):
 
 def _misfit(action: argparse.Action, value: Any) -> str:
     """What the option takes instead of this value; "" when it may be right. argparse reads texts, and nothing else."""
-    several = action.nargs in {"+", "*"} or type(action).__name__ == "_AppendAction"
-    if several and isinstance(value, list):
+    if _is_several(action) and isinstance(value, list):
         wrong = (wanted for each in value if (wanted := _misfit_of_one(action, each, read=False)))
         return next((f"a list, each {wanted}" for wanted in wrong), "")
     return _misfit_of_one(action, value)
+
+
+def _is_several(action: argparse.Action) -> bool:
+    return action.nargs in {"+", "*"} or type(action).__name__ == "_AppendAction"
 
 
 def _misfit_of_one(action: argparse.Action, value: Any, read: bool = True) -> str:

@@ -146,7 +146,7 @@ def _sample(args: Any) -> int:
         rows=args.rows,
         seed=args.seed or 0,
         weights=args.weights,
-        where=[args.where] if isinstance(args.where, str) else args.where,
+        where=args.where,
         convert=args.convert,
         heldout=args.heldout,
         heldout_out=args.heldout_out,
@@ -180,9 +180,9 @@ def _tell(args: Any, summary: Summary) -> None:
         print(f"  {taken.source.id}: {taken.taken:,} of {taken.rows_in:,} rows{left}")
     if summary.tally.total:
         print(summary.tally.report(), file=sys.stderr)
-    sources = [taken.source for taken in summary.taken]
-    if known := {each.id: each for each in sources if each.yaml or each.licence.spdx != "LicenseRef-unclear"}:
-        print(f"licence: {effective_licence(known)['summary']}")
+    sources = {taken.source.id: taken.source for taken in summary.taken}
+    if any(each.yaml or each.licence.spdx != "LicenseRef-unclear" for each in sources.values()):
+        print(f"licence: {effective_licence(sources)['summary']}")
 
 
 def _said(args: Any) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def test_a_recipe_names_options_as_the_command_line_does(verb: str, option: str,
         value = value_of(action)
         (tmp_path / "recipe.yaml").write_text(f"{name}: {json.dumps(value)}\n", encoding="utf-8")
         got = vars(parser.parse(["--config", str(tmp_path / "recipe.yaml")]))
-        assert got[action.dest] == (not value if option.startswith("no-") else value)
+        wanted = [value] if type(action).__name__ == "_AppendAction" else value
+        assert got[action.dest] == (not value if option.startswith("no-") else wanted)
         others = vars(VERBS[verb]().parse(["--config", str(tmp_path / "empty.yaml")]))
         assert {k for k in got if got[k] != others[k]} == {action.dest, "config"}
 
@@ -110,7 +111,7 @@ def test_values_that_no_option_takes(verb: str, text: str, says: str, tmp_path: 
 def test_values_that_fit(tmp_path: Path) -> None:
     text = "filters: {novelty: false}\nparameters:\nbudget: 2\nseeds: tasks.jsonl\nagainst: eval.jsonl\nrows: '5'\n"
     got = parse(text, tmp_path)
-    assert (got.filters, got.parameters, got.budget, got.against) == ({"novelty": False}, None, 2, "eval.jsonl")
+    assert (got.filters, got.parameters, got.budget, got.against) == ({"novelty": False}, None, 2, ["eval.jsonl"])
     assert got.rows == 5
     (tmp_path / "empty.yaml").write_text("temperature:\n")
     assert capture._parser().parse(["--config", str(tmp_path / "empty.yaml")]).temperature == 1.0

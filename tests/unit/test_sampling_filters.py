@@ -11,6 +11,7 @@ import pytest
 from data_gen.records import DataError
 from data_gen.sampling import sample_rows
 from data_gen.where import Where
+from distill.cli import main
 from tests import samples
 from tests.samples import questions, rows_of, sample, write
 
@@ -144,3 +145,17 @@ def test_skipped_rows_do_not_shift_the_others_in_number() -> None:
     summary = sample_rows(["./bad.jsonl"], "skipped.jsonl", rows=200, on_error="skip")
     assert summary.tally.total == 1
     assert questions("skipped.jsonl") == [row["instruction"] for row in rows_of()]
+
+
+def test_a_recipe_may_name_one_of_what_may_be_several(capsys: pytest.CaptureFixture[str]) -> None:
+    write()
+    Path("a.jsonl").write_text('{"instruction": "甲", "output": "乙"}\n')
+    Path("sample.yaml").write_text("inputs: ./in.jsonl\nwhere: star>=8\nrows: 7\nweights: 1.0\nout: out.jsonl\n")
+    assert main(["sample", "--config", "sample.yaml"]) == 0
+    assert all(int(question[1:]) % 10 >= 8 for question in questions("out.jsonl"))
+    assert "licence" not in capsys.readouterr().out
+    columns = ["--columns", "instruction=key,output=instruction"]
+    assert main(["sample", "curriculum", "--rows", "3", *columns, "-o", "made.jsonl"]) == 0
+    assert "no part forbids" in capsys.readouterr().out
+    assert main(["sample", "curriculum", "./a.jsonl", "--rows", "2", "-o", "both.jsonl"]) == 0
+    assert "licence: rights unclear for a.jsonl (parts: Apache-2.0, LicenseRef-unclear)" in capsys.readouterr().out
