@@ -163,7 +163,7 @@ class _Drawn:
     numbers: Sequence[int] | None
     """None is every row, filtered as they are written"""
     rows: int | None
-    """How many of these at the most"""
+    """How many of every row at the most"""
     taken: int = 0
 
 
@@ -261,7 +261,7 @@ def _seen(one: _Drawn, o: Options, as_records: bool, asked: bool = False) -> Ite
     where = tuple(o.where) if one.numbers is None else ()
     one.taken = 0
     found = one.pool.look(one.numbers, one.numbers is None, where=where, as_record=as_records, asked=asked)
-    for seen in islice(found, one.rows):
+    for seen in islice(found, one.rows) if one.numbers is None else found:
         one.taken += 1
         if one.taken % TELL_EVERY == 0:
             one.pool.advance(0, f"{one.pool.source.id}: {one.taken:,} written")

@@ -49,8 +49,9 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
         {"convert": True},
         {"budget": 900, "measure": shards.characters},
         {"rows": 200},
+        {"rows": 200, "heldout": 0.5, "heldout_out": "held.jsonl"},
     ],
-    ids=["filtered", "strata", "records", "budget", "rows"],
+    ids=["filtered", "strata", "records", "budget", "rows", "heldout"],
 )
 def test_a_row_is_told_of_once_however_often_it_is_read(
     form: str, options: dict[str, Any], bars: list[Progress]
@@ -65,6 +66,13 @@ def test_a_row_is_told_of_once_however_often_it_is_read(
     sample_rows([path], "out.jsonl", allow_fewer=True, **options)
     told, rows = bars[0].done, 400 if form == "both" else 200
     assert told == rows if form != "lines" or "budget" not in options else 0 < told <= rows
+
+
+@pytest.mark.parametrize("options", [{"convert": True}, {"heldout": 0.5, "heldout_out": "held.jsonl"}], ids=str)
+def test_an_index_is_read_to_its_end(options: dict[str, Any], bars: list[Progress]) -> None:
+    """After the last row it is seen whether the file is still the same."""
+    sample_rows([write()], "out.jsonl", rows=20, **options)
+    assert bars[0].done == 20
 
 
 def test_made_rows_and_rows_of_a_mix_are_told_of_once(bars: list[Progress]) -> None:
