@@ -25,7 +25,7 @@ from teachers.base import nearest
 
 NOT_DECISIVE = re.compile(
     r"^trainer\.(default_root_dir|max_epochs|max_steps|max_time|logger|callbacks|enable_.*|log_every.*|accelerator)"
-    r"|^model\.teachers?\..*\bdevice$"
+    r"|^model\.teachers?\..*\bdevice$|^ckpt_path$"
 )
 """Settings that a resumed run may change; its folder may have been moved, to another machine, too"""
 PLACE = re.compile(r"(^data\.(train|val)|^model\.(student|tokenizer)|\.path)$")
@@ -91,7 +91,8 @@ def processor_precision() -> str:
 def check_run_folder(folder: Path, resolved: str) -> Path | None:
     """The checkpoint to go on from, or None for a new run.
 
-    Raises DistillError when the folder holds a run of another recipe, naming the settings that differ.
+    The same command goes on, also one that has begun at a `--ckpt_path`. Raises DistillError when the folder holds a
+    run of another recipe, naming the settings that differ, or one that has gone further than is asked for.
     """
     import yaml
 
@@ -106,9 +107,15 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
                 "--trainer.default_root_dir, or move it"
             )
         return None
-    check_whole(last)
+    epochs = check_whole(last).get("epoch", 0)
+    new = _flat(yaml.safe_load(resolved))
+    if 0 < (new["trainer.max_epochs"] or 0) < epochs:
+        raise DistillError(
+            f"{folder} has trained for more than {new['trainer.max_epochs']} epochs already: set more with "
+            "--trainer.max_epochs, or give another --trainer.default_root_dir"
+        )
     if before.is_file():
-        old, new = _flat(load_yaml(before)), _flat(yaml.safe_load(resolved))
+        old = _flat(load_yaml(before))
         changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and not NOT_DECISIVE.match(k))
         if changed:
             moved = (
@@ -118,6 +125,8 @@ def check_run_folder(folder: Path, resolved: str) -> Path | None:
                 f"{folder} holds a run with other settings ({', '.join(changed[:5])}): "
                 f"{moved}give another --trainer.default_root_dir, or delete that folder"
             )
+        if new["ckpt_path"] not in (None, old.get("ckpt_path")):
+            return None
     return last
 
 
@@ -129,8 +138,8 @@ def check_checkpoint(path: Path) -> None:
         check_whole(path)
 
 
-def check_whole(path: Path) -> None:
-    """DistillError for a checkpoint whose end is missing, with the way out, and for what is no checkpoint of ours."""
+def check_whole(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds; DistillError where its end is missing, with the way out, and for what is none of ours."""
     if not zipfile.is_zipfile(path):
         others = sorted(p.name for p in path.parent.glob("*.ckpt") if p != path and zipfile.is_zipfile(p))
         way = f"go on from another with --ckpt_path {path.parent / others[0]}" if others else "start the run again"
@@ -145,6 +154,7 @@ def check_whole(path: Path) -> None:
         found = None
     if not isinstance(found, dict) or "state_dict" not in found:
         raise DistillError(f"{path} is no checkpoint of 'distill fit'")
+    return found
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

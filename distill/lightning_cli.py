@@ -192,7 +192,7 @@ class DistillCLI(LightningCLI):
             next(iter(read_records(file)), None)
         self.resolved = self._parser("fit").dump(self.config["fit"], skip_none=False)
         last = check_run_folder(self.folder, self.resolved)
-        if last is not None and self.config_init["fit"]["ckpt_path"] is None:
+        if last is not None:
             self.config_init["fit"]["ckpt_path"] = str(last)
         self.complete = last is not None and is_complete(self.trainer)
         if not self.complete:  # what cannot be read is found before a folder is made or changed

@@ -36,6 +36,7 @@ RANGES: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
         "max_epochs": END,
         "max_steps": END,
         "limit_train_batches": (lambda v: v > 0, "above 0"),
+        "fast_dev_run": (lambda v: not v, "not supported, try a recipe with max_steps 2 in another default_root_dir"),
         "overfit_batches": (lambda v: v == 0, "not supported, train on a few rows with data.limit"),
     },
 }

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.e2e import test_run_folder
-from tests.e2e.test_run_folder import fit, weights
+from tests.e2e.test_run_folder import Stopped, fit, weights
 
 ground = test_run_folder.ground
 
@@ -82,6 +82,27 @@ def test_weights_change_over_the_run_with_any_optimizer(ground: Path) -> None:
                "--trainer.log_every_n_steps=1") == 0  # fmt: skip
     shares = [total / part for total, part in zip(logged("run", "loss"), logged("run", "loss/ce"), strict=True)]
     assert shares == pytest.approx([1, 0.75, 0.5])
+
+
+def test_a_run_that_begins_at_a_checkpoint(
+    ground: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command goes on from where it was stopped, not from there; another one is taken when it is named."""
+    assert fit() == 0
+    begin = ["--ckpt_path=run/checkpoints/last.ckpt", "--trainer.max_epochs=5"]
+    with monkeypatch.context() as patch:
+        Stopped(patch, 20)
+        assert fit(*begin, run="more") == 130
+    assert "going on at step 18 of 30 of more" in capsys.readouterr().err
+    assert fit(*begin, run="more") == 0
+    assert "going on at step 20 of 30 of more" in capsys.readouterr().err
+    assert fit("--ckpt_path=run/checkpoints/last.ckpt", "--trainer.max_epochs=6", run="more") == 0
+    assert "going on at step 30 of 36 of more" in capsys.readouterr().err
+    best = str(next(Path("more/checkpoints").glob("best-*")))
+    assert fit(f"--ckpt_path={best}", "--trainer.max_epochs=7", run="more") == 0
+    assert "going on at step 36 of 42 of more" in capsys.readouterr().err
+    assert fit("--trainer.max_epochs=2", run="more") == 2
+    assert "more has trained for more than 2 epochs already" in capsys.readouterr().err
 
 
 def test_a_recipe_of_a_machine_with_other_devices(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,6 +200,7 @@ def test_rows_that_name_no_source(ground: Path) -> None:
         (["--trainer.accelerator=gpuu"], "trainer.accelerator: unknown 'gpuu' (did you mean 'gpu'?)"),
         (["--trainer.accelerator=tpu"], "trainer.accelerator: this machine has no 'tpu': take auto"),
         (["--trainer.overfit_batches=2"], "overfit_batches is not supported, train on a few rows with data.limit"),
+        (["--trainer.fast_dev_run=true"], "try a recipe with max_steps 2 in another default_root_dir"),
         (["--trainer.max_steps=0"], "trainer.max_steps is 1 at least, or -1 for no end, got 0"),
         (["--trainer.limit_train_batches=0"], "trainer.limit_train_batches is above 0"),
         (["--lr_scheduler=ConstantLR"], "lr_scheduler goes with an optimizer of your own"),
