@@ -18,6 +18,9 @@ from distill.commands.datasets_files import check, fetch, stats
 from distill.commands.tables import print_json, print_table, table_of
 from teachers.base import nearest
 
+SHOWN = 3
+"""Files whose beginning `add` shows"""
+
 
 def main(argv: list[str]) -> int:
     """Dispatch to an action."""
@@ -219,7 +222,8 @@ def _first_records(source: Any) -> tuple[set[str], str]:
         row, record = next(records_of(source, rows, Tally()))
         forms.add(form := "columns" if source.columns else row.convert.__name__)
         firsts.append(f"{file.name} ({form}) begins {record.instruction[:40]!r} -> {record.output[:40]!r}")
-    return forms, "; ".join(firsts)
+    more = f"; and {len(firsts) - SHOWN} files more" if len(firsts) > SHOWN else ""
+    return forms, "; ".join(firsts[:SHOWN]) + more
 
 
 def card(argv: list[str]) -> int:

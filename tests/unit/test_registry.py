@@ -359,7 +359,10 @@ def test_a_folder_is_a_source_for_every_action(capsys: pytest.CaptureFixture[str
         assert json.loads(capsys.readouterr().out)["rows"] == 6
         assert main(["datasets", "check", name]) == 0
         assert capsys.readouterr().out.count(": 2 rows, sha256 ") == 3
+    Path("corpus/3.jsonl").write_bytes(Path("corpus/0.jsonl").read_bytes())
+    Path("corpus/4.jsonl").write_bytes(Path("corpus/0.jsonl").read_bytes())
     assert main(["datasets", "add", "corpus", "--id", "mine"]) == 0
-    assert [file.path for file in get_source("mine").files] == [f"corpus/{n}.jsonl" for n in range(3)]
+    assert "; 2.jsonl (alpaca) begins '问2' -> '答'; and 2 files more\n" in capsys.readouterr().out
+    assert [file.path for file in get_source("mine").files] == [f"corpus/{n}.jsonl" for n in range(5)]
     assert main(["datasets", "add", "corpus", "--id", "other", "--converter", "alpca"]) == 2
     assert "--converter 'alpca' is none (did you mean 'alpaca'?)" in capsys.readouterr().err
