@@ -9,6 +9,12 @@ class DataError(ValueError):
     """A sentence for the user: which file, line or name is wrong and the way out. The command exits with 2."""
 
 
+def of_yaml(error: Exception) -> str:
+    """What is wrong with a YAML text: "line 3: mapping values are not allowed here"."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark and problem else " ".join(str(error).split())
+
+
 def no_file(path: Path) -> str:
     """What to say of a path at which there is no file, with a file beside it that has nearly its name."""
     if path.is_dir():

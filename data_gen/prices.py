@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_gen.records import DataError
+from data_gen.errors import DataError, of_yaml
 from teachers.base import nearest
 
 SHIPPED = Path(__file__).parent / "prices.yaml"
@@ -68,7 +68,7 @@ def read_prices(path: Path) -> dict[str, Price]:
     except OSError as error:
         raise DataError(f"cannot read the prices in {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is not valid YAML, {of_yaml(error)}") from None
     models = table.get("models") if isinstance(table, dict) else None
     if not isinstance(models, dict):
         raise DataError(f"{path} must hold 'models:' with a line a model, such as gpt-4o: {{input: 2.5, output: 10}}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_gen.errors import of_yaml
 from data_gen.records import DataError, Record
 from teachers.base import nearest
 
@@ -123,7 +124,7 @@ def _read_template(path: Path) -> Template:
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is not valid YAML, {of_yaml(error)}") from None
     if not isinstance(fields, dict):
         raise DataError(f'{path} must hold the fields of a template, such as user: "问：{{q}}\\n答："')
     places = {"user": ("{q}",), "user_with_input": ("{q}", "{i}"), "system": ("{s}",), "turn_end": ()}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_gen.records import DataError
+from data_gen.errors import DataError, of_yaml
 from data_gen.strategies import STRATEGIES, load_class
 from teachers.base import nearest
 
@@ -176,7 +176,7 @@ def yaml_mapping(given: Any, option: str, example: str) -> dict[str, Any] | None
         try:
             given = yaml.safe_load(given)
         except yaml.YAMLError as error:
-            raise DataError(f"{option} is not valid YAML: {' '.join(str(error).split())}") from None
+            raise DataError(f"{option} is not valid YAML, {of_yaml(error)}") from None
     if given is not None and not isinstance(given, dict):
         raise DataError(f"{option} must look like '{example}'")
     return given

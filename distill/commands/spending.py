@@ -11,8 +11,8 @@ from typing import Any
 
 from data_gen.budget import Budget
 from data_gen.continuing import POLICIES
+from data_gen.errors import DataError, of_yaml
 from data_gen.prices import missing, price_of
-from data_gen.records import DataError
 
 ENDPOINT_OPTIONS = ("tokens_per_minute", "parameters", "response_format", "logprobs", "poll_s")
 BATCH = "chatgpt-batch"
@@ -57,7 +57,7 @@ def check(args: argparse.Namespace) -> None:
         try:
             args.parameters = yaml.safe_load(args.parameters)
         except yaml.YAMLError as error:
-            raise DataError(f"--parameters is not valid YAML: {' '.join(str(error).split())}") from None
+            raise DataError(f"--parameters is not valid YAML, {of_yaml(error)}") from None
     if args.parameters is not None and not isinstance(args.parameters, Mapping):
         raise DataError("--parameters must look like '{frequency_penalty: 0.3, presence_penalty: 0.1}'")
 

@@ -68,7 +68,7 @@ def test_what_an_answer_costs() -> None:
         ("models: {m: {input: .nan, output: 1}}", "input of m must be a number from 0 on"),
         ("models: {m: {input: 1, output: 1, cache: 1}}", "has no 'cache' (did you mean 'cached'?)"),
         ("m: 3", "must hold 'models:'"),
-        ("models: [", "no valid YAML"),
+        ("models: [", "is not valid YAML, line 1"),
     ],
 )
 def test_price_files_that_are_wrong(text: str, says: str) -> None:

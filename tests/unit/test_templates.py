@@ -52,7 +52,7 @@ def test_a_file_can_say_what_a_shipped_one_says(tmp_path: Path) -> None:
         ("user: 3\n", "field 'user' must be a text, not 3"),
         ('user: "{q}"\nstop: "问"\n', "field 'stop' must be a list of texts"),
         ("- user\n", "must hold the fields of a template"),
-        ("user: [\n", "is not valid YAML"),
+        ("user: [\n", "is not valid YAML, line 2: expected the node content, but found '<stream end>'"),
     ],
 )
 def test_templates_that_are_none(tmp_path: Path, text: str, says: str) -> None:
