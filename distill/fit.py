@@ -139,7 +139,7 @@ def check_checkpoint(path: Path) -> None:
 
 
 def check_whole(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds; DistillError where its end is missing, with the way out, and for what is none of ours."""
+    """What a checkpoint holds; DistillError, with the way out, where its end is missing or it is none of ours."""
     if not zipfile.is_zipfile(path):
         others = sorted(p.name for p in path.parent.glob("*.ckpt") if p != path and zipfile.is_zipfile(p))
         way = f"go on from another with --ckpt_path {path.parent / others[0]}" if others else "start the run again"
