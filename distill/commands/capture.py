@@ -71,7 +71,6 @@ def _capture(args: Any) -> int:
     from students.load_tokenizers import load_tokenizer
 
     quiet_transformers()
-    files = [args.inputs] if isinstance(args.inputs, str) else args.inputs
     method = args.method or ("topk" if args.journal else "sampled")
     settings = Settings(
         method=method,
@@ -84,14 +83,14 @@ def _capture(args: Any) -> int:
         batch_size=args.batch_size,
     )
     settings.check()
-    records = [record for file in files for record in islice(read_records(file), args.limit)]
+    records = [record for file in args.inputs for record in islice(read_records(file), args.limit)]
     student = load_tokenizer(args.student) if args.student else None
     if args.journal:
         from distill.endpoint_signals import capture_journal
 
-        found = capture_journal(records, Path(args.journal), args.out, settings, student, files)
+        found = capture_journal(records, Path(args.journal), args.out, settings, student, args.inputs)
     else:
-        found = capture(records, _teacher(args), args.out, settings, student, files)
+        found = capture(records, _teacher(args), args.out, settings, student, args.inputs)
     _tell(args.out, found)
     return 0
 

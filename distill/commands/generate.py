@@ -163,9 +163,8 @@ def _filters(args: argparse.Namespace) -> dict[str, Any] | None:
     filters = asking.yaml_mapping(args.filters, "--filters", asking.MAPPINGS["filters"])
     if not args.against:
         return filters
-    files = [args.against] if isinstance(args.against, str) else args.against
     options = (filters or {}).get("against")
-    return {**(filters or {}), "against": {**(options if isinstance(options, dict) else {}), "files": files}}
+    return {**(filters or {}), "against": {**(options if isinstance(options, dict) else {}), "files": args.against}}
 
 
 def _needs_no_key(args: argparse.Namespace) -> None:
