@@ -20,7 +20,7 @@ def no_file(path: Path) -> str:
     if path.is_dir():
         return f"{path} is a folder; name the file in it"
     if path.exists():
-        return f"{path} is no ordinary file, and rows are read more than once; write what it gives to a file first"
+        return f"{path} is no ordinary file, and may be read more than once; write what it gives to a file first"
     import difflib
 
     try:
