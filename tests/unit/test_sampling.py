@@ -299,7 +299,7 @@ def test_places_that_are_no_files(capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo("pipe.jsonl")
     Path("lost.jsonl").symlink_to("nowhere")
     for argv, said in (
-        (["./pipe.jsonl", "-o", "out.jsonl"], "pipe.jsonl is no ordinary file, and rows are read more than once"),
+        (["./pipe.jsonl", "-o", "out.jsonl"], "pipe.jsonl is no ordinary file, and may be read more than once"),
         ([source, "-o", "lost.jsonl"], "lost.jsonl is a link that leads nowhere; choose another name"),
         ([source, "-o", f"{'x' * 249}.jsonl"], f"File name too long: {'x' * 249}.jsonl"),
         ([source, "-o", f"{'x' * 248}.jsonl", "--rows", "5"], f"File name too long: {'x' * 248}.jsonl"),
