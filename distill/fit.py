@@ -10,6 +10,7 @@ the last checkpoint, or says that the run is complete.
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import re
 import sys
@@ -34,8 +35,10 @@ PLACE = re.compile(r"(^data\.(train|val)|^model\.(student|tokenizer)|\.path)$")
 
 def main(argv: list[str]) -> int:
     """Run a LightningCLI subcommand; `argv[0]` is the verb."""
+    _quiet()
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a teacher or callback of the user's own, beside the recipe
     if "-h" not in argv and "--help" not in argv:
-        _quiet()
         check_recipes(argv)
     from distill.lightning_cli import DistillCLI
 

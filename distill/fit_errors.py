@@ -54,6 +54,9 @@ def sentence(message: str) -> str:
     if unknown:
         name = next(group for group in unknown.groups() if group)
         return _unknown_key(f"{key}.{name}" if key else name)
+    recipe = re.match(r"unrecognized arguments: (\S+\.ya?ml)", text)
+    if recipe:
+        return f"unrecognized arguments: {recipe[1]}; a recipe is named as --config {recipe[1]}"
     return _wrong_type(key, detail) if key else re.sub(r"\b(fit|validate|test|predict)\.(?=model|data)", "", text)
 
 

@@ -22,7 +22,7 @@ class TeacherError(ValueError):
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """A hint such as " (did you mean 'forward_kl'?)", or the list of choices when nothing is close."""
-    names = sorted(choices)
+    names = sorted(set(choices))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f" (did you mean {close[0]!r}?)"

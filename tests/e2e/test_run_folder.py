@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +335,13 @@ def test_what_was_left_out_is_said_once_and_what_came_out_goes_to_stdout(
     assert said.err.count("answers cut at 60 tokens\n") == 1
     assert main(["report", "run"]) == 0
     assert capsys.readouterr().out == "run/report.html\n"
+
+
+def test_classes_of_ones_own_lie_beside_the_recipe(
+    ground: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python looks there by itself only when it is started as `python -m distill`."""
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place not in {"", str(ground)}])
+    Path("minds.py").write_text("from pytorch_lightning import Callback\nclass Minder(Callback): pass\n")
+    assert fit("--trainer.callbacks+=minds.Mynder") == 2
+    assert "trainer.callbacks: minds has no class 'Mynder' (did you mean 'Minder'?)" in capsys.readouterr().err

@@ -140,6 +140,7 @@ def test_numbers_that_change_over_the_run() -> None:
         (LossTerm("ce", confidence=True), "'ce' takes no confidence"),
         (LossTerm("sparse_kl", options={"k": 2.5}), "needs a whole number k of at least 1, got 2.5"),
         (LossTerm("adaptive_kl", options={"mu": 1.0}), "needs 0 < mu < 1, got 1.0"),
+        (LossTerm("mine.Own"), r"unknown loss 'mine.Own' \(there are: adaptive_kl, alm, [^)]*forward_kl, jsd"),
         (LossTerm("foward_kl"), r"unknown loss 'foward_kl' \(did you mean 'forward_kl'\?\)"),
         (LossTerm("forward_kl", temperature=0.0), "temperature must be above 0"),
         (LossTerm("forward_kl", weight=-1.0), "weight at least 0"),
