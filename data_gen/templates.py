@@ -7,8 +7,10 @@ supervised text, the answers, is the same for both. A template's end of a turn i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from data_gen.errors import of_yaml
 from data_gen.records import DataError, Record
@@ -54,6 +56,12 @@ class Template:
     def prompt(self, record: Record) -> str:
         """Everything before the last answer, with `</s>`-like ends left to `turn_end`: for asking a local model."""
         return "".join(text for text, _ in self.render(record)[:-1])
+
+    @property
+    def told(self) -> str:
+        """What a folder keeps of it: its name, or all of one of the user's own, whose file may be elsewhere or another
+        by then. `get_template` takes either."""
+        return self.name if TEMPLATES.get(self.name) == self else json.dumps(asdict(self), ensure_ascii=False)
 
     def user_prefix(self) -> str:
         """What stands before a question: a chat model that goes on from here writes the question itself."""
@@ -101,7 +109,7 @@ TEMPLATES: dict[str, Template] = {
 
 
 def get_template(name: str) -> Template:
-    """The template of that name, or of a YAML file with its fields; DataError with the nearest name otherwise.
+    """The template of that name, of a YAML file with its fields, or as `told`; else DataError with the nearest name.
 
     user: "USER: {q}\\nASSISTANT: "
     system: "{s}\\n\\n"
@@ -112,6 +120,8 @@ def get_template(name: str) -> Template:
         return TEMPLATES[name]
     if Path(name).suffix in {".yaml", ".yml"}:
         return _read_template(Path(name))
+    if name.startswith("{"):
+        return _told(name)
     raise DataError(f"unknown template {name!r}{nearest(name, TEMPLATES)}; or name a YAML file with the fields of one")
 
 
@@ -127,6 +137,19 @@ def _read_template(path: Path) -> Template:
         raise DataError(f"{path} is not valid YAML, {of_yaml(error)}") from None
     if not isinstance(fields, dict):
         raise DataError(f'{path} must hold the fields of a template, such as user: "问：{{q}}\\n答："')
+    return _checked(fields, path.stem, path)
+
+
+def _told(text: str) -> Template:
+    """A template as a folder tells it."""
+    try:
+        fields = json.loads(text)
+        return _checked(fields, str(fields.pop("name")), "the template in that folder")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"what the folder says of its template is damaged: {error}; name one with --template") from None
+
+
+def _checked(fields: dict[str, Any], name: str, path: Path | str) -> Template:
     places = {"user": ("{q}",), "user_with_input": ("{q}", "{i}"), "system": ("{s}",), "turn_end": ()}
     for field, value in fields.items():
         if field not in {*places, "stop"}:
@@ -136,6 +159,8 @@ def _read_template(path: Path) -> Template:
         for place in places.get(field, ()):
             if value and value.count(place) != 1:
                 raise DataError(f"{path}: field {field!r} must say once where {place} stands, found {value!r}")
+        if field == "user" and "{i}" in value:
+            raise DataError(f"{path}: {{i}}, the input, stands in field 'user_with_input'; 'user' is for rows without")
     if not fields.get("user"):
         raise DataError(
             f"{path}: field 'user' is missing; it says what stands around a question, as \"问：{{q}}\\n答：\""
@@ -143,4 +168,4 @@ def _read_template(path: Path) -> Template:
     stop = fields.pop("stop", [])
     if not isinstance(stop, list) or not all(isinstance(end, str) and end for end in stop):
         raise DataError(f"{path}: field 'stop' must be a list of texts, not {stop!r}")
-    return Template(path.stem, stop=tuple(stop), **fields)
+    return Template(name, stop=tuple(stop), **fields)

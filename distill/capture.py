@@ -23,6 +23,7 @@ from torch import Tensor
 
 from data_gen.progress import Progress
 from data_gen.records import Record
+from data_gen.templates import get_template
 from distill.align import Aligner
 from distill.batches import gather_tokens
 from distill.capture_data import Data, Settings, encode
@@ -74,8 +75,9 @@ def capture(
 ) -> Captured:
     """Write what `teacher` says on the records' answers; `student` is a tokenizer, None: the teacher's own."""
     settings.check()
+    worn, given = get_template(settings.template).told, settings.teacher_template
     settings = replace(
-        settings, teacher_template=teacher_template(teacher, settings.teacher_template, settings.template)
+        settings, template=worn, teacher_template=teacher_template(teacher, given and get_template(given).told, worn)
     )
     moved = student is not None and not cut_alike(teacher.tokenizer, student)
     theirs = ByteView(teacher.tokenizer)

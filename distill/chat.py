@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     chat.speaker.model  # noqa: B018  read the weights before the first question
     if sys.stdin.isatty():
-        print(f"{speaker.name}, template {name}. {HELP}", file=sys.stderr)
+        print(f"{speaker.name}, template {chat.template.name if chat.template else name}. {HELP}", file=sys.stderr)
     return talk(chat, sys.stdin, sys.stdout)
 
 

@@ -74,7 +74,7 @@ class InstructionData(pl.LightningDataModule):
         super().__init__()
         self.files = {"train": _listed(train), "val": _listed(val)}
         self.template = get_template(template)
-        self.teacher_template = teacher_template and get_template(teacher_template).name
+        self.teacher_template = teacher_template and get_template(teacher_template).told
         check_ranges("data", batch_size=batch_size, val_batch_size=val_batch_size, max_length=max_length,
                      question_share=question_share, seed=seed, limit=limit)  # fmt: skip
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or 2 * batch_size
@@ -148,7 +148,7 @@ class InstructionData(pl.LightningDataModule):
         tutor: Tutor = model.tutors[n]
         # A teacher may need more tokens for the same text; what the student keeps, it must cover as far as it reads.
         room = min(4 * self.max_length, tutor.context or 4 * self.max_length)
-        template = get_template(teacher_template(tutor.teacher, self.teacher_template, self.template.name))
+        template = get_template(teacher_template(tutor.teacher, self.teacher_template, self.template.told))
         rows = TaughtRows(n, _encoded("teacher", tutor.view, template, records, room), tutor.pad, share)
         asked = np.flatnonzero(share).tolist()
         if tutor.aligner is None:

@@ -100,15 +100,15 @@ def capture_journal(
         why = skipped.most_common(1)[0][0] if skipped else "no record"
         raise DistillError(f"{journal} has the probabilities of none of the records: {why}")
     answers = [told[record.meta["prompt_hash"]] for record in kept]
-    seen, ours = SeenTokens(answers), ByteView(student)
+    seen, ours, template = SeenTokens(answers), ByteView(student), get_template(settings.template)
     aligner = Aligner(seen, ours)  # type: ignore[arg-type]
-    student_side = encode_side(ours, get_template(settings.template), kept, settings.max_length)
+    student_side = encode_side(ours, template, kept, settings.max_length)
     data = Data(kept, record_keys(kept), student_side, _side(seen, kept, answers))
     data.plans = [aligner.plan([kept[r].output], data.teacher, student_side, r) for r in range(len(kept))]
     manifest = Manifest(
         method="topk", size=settings.size, temperature=1.0, teacher=str(kept[0].meta.get("model") or "endpoint"),
         teacher_weights="", teacher_vocabulary=seen.fingerprint, vocabulary=vocabulary_id(student),
-        vocabulary_size=len(ours.entries), tokenization=tokenization(student), moved=True, template=settings.template,
+        vocabulary_size=len(ours.entries), tokenization=tokenization(student), moved=True, template=template.told,
         teacher_template="chat", max_length=settings.max_length, data=data_fingerprint(data.keys), rows=len(kept),
         files=list(files),
     )  # fmt: skip

@@ -193,6 +193,13 @@ class DistillCLI(LightningCLI):
         self.resolved = self._parser("fit").dump(self.config["fit"], skip_none=False)
         last = check_run_folder(self.folder, self.resolved)
         if last is not None:
+            worn = self.folder / "template.txt"  # the recipe names a file of the user's own by its path alone
+            now = self.datamodule.template
+            if worn.is_file() and worn.read_text(encoding="utf-8").strip() != now.told:
+                raise DistillError(
+                    f"{self.folder} was trained with another template than {now.name!r} is now: put it back, or give "
+                    "another --trainer.default_root_dir"
+                )
             self.config_init["fit"]["ckpt_path"] = str(last)
         self.complete = last is not None and is_complete(self.trainer)
         if not self.complete:  # what cannot be read is found before a folder is made or changed

@@ -1,7 +1,7 @@
 """Where a model lies that a user names, and which prompt template it was trained with.
 
-A run folder of `distill fit` holds its model in `student/` and the template's name beside it; an exported folder holds
-the model itself and says the template in `minituo.json`.
+A run folder of `distill fit` holds its model in `student/` and `template.txt` beside it; an exported folder holds the
+model itself and says the template in `minituo.json`. A template of the user's own is said by its fields.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from data_gen.templates import get_template
 from distill.errors import DistillError
 
 
@@ -33,7 +34,7 @@ def model_folder(path: str) -> str:
 
 
 def trained_template(path: str) -> str | None:
-    """The template's name as the folder (or the run around it) says it; None when it does not."""
+    """The template as the folder (or the run around it) says it; None when it does not."""
     folder = Path(path)
     for place in (folder, folder.parent) if folder.name == "student" else (folder,):
         file = place / "template.txt"
@@ -55,13 +56,15 @@ def teacher_template(teacher: Any, given: str | None, students: str) -> str:
     path = str(getattr(teacher, "path", ""))
     told = trained_template(path) if path else None
     name = given or told or students
+    called = get_template(name).name
     if told is not None and told != name:
-        print(f"teacher {path}: trained with template {told!r}, asked with {name!r} as you say", file=sys.stderr)
+        own = get_template(told).name
+        print(f"teacher {path}: trained with template {own!r}, asked with {called!r} as you say", file=sys.stderr)
     elif given is None and name != students:
-        print(f"teacher {path}: asked with template {name!r}, which it was trained with", file=sys.stderr)
+        print(f"teacher {path}: asked with template {called!r}, which it was trained with", file=sys.stderr)
     elif given is None and told is None and getattr(teacher.tokenizer, "chat_template", None):
         print(
-            f"teacher {path}: it has a chat template of its own and is asked with {name!r}; name another with "
+            f"teacher {path}: it has a chat template of its own and is asked with {called!r}; name another with "
             "teacher_template if it has learnt another",
             file=sys.stderr,
         )

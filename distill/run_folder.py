@@ -90,12 +90,12 @@ class RunFolder(Callback):
         return self.seconds + time.monotonic() - self.since
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """The template's name and what the data is, for export and chat."""
+        """The template and what the data is, for export and chat."""
         if not trainer.is_global_zero:
             return
         self.total = int(trainer.estimated_stepping_batches)
         folder = Path(trainer.default_root_dir)
-        write_whole(folder / "template.txt", trainer.datamodule.template.name + "\n")
+        write_whole(folder / "template.txt", trainer.datamodule.template.told + "\n")
         data = trainer.datamodule
         write_whole(folder / "data_manifest.json", manifest_of(data.files["train"], data.records["train"]))
 

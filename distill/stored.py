@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_gen.templates import get_template
 from distill.errors import DistillError
 from distill.fused import Objective, TwoVocabularies
 from distill.listed import ListedTeacher, OneVocabularyListed
@@ -109,16 +110,8 @@ class StoredSignals:
         """Find every training row in the store; DistillError names how many are not there and why."""
         assert self.store is not None
         found, rows = self.store.manifest, data.rows["train"].student
-        if data.template.name != found.template:
-            raise DistillError(
-                f"data.template is {data.template.name!r}, the signals in {self.path} were captured with "
-                f"{found.template!r}"
-            )
-        if data.teacher_template not in (None, found.teacher_template):
-            raise DistillError(
-                f"data.teacher_template is {data.teacher_template!r}, the signals in {self.path} were captured "
-                f"with {found.teacher_template!r}"
-            )
+        _check_template("data.template", data.template.told, found.template, self.path)
+        _check_template("data.teacher_template", data.teacher_template, found.teacher_template, self.path)
         if data.question_share:
             raise DistillError("data.question_share goes without signals of a teacher: set it to 0")
         self.places = self.store.find(record_keys(data.records["train"]))
@@ -210,6 +203,14 @@ class StoredBatch:
         placed = Placed(row, kind, mass, sets)
         targets = collect_targets(placed, total, self.tables, tail)
         return TwoVocabularies(terms, self.labels, [None if t.name == "ce" else targets for t in terms], self.tables)
+
+
+def _check_template(key: str, worn: str | None, found: str, path: str) -> None:
+    """Whether rows are put into the words that were captured; of the user's own template all fields are compared."""
+    if worn not in (None, found):
+        ours, theirs = (get_template(told).name if told.startswith("{") else told for told in (worn or "", found))
+        other = " with other fields" if ours == theirs else ""
+        raise DistillError(f"{key} is {ours!r}, the signals in {path} were captured with {theirs!r}{other}")
 
 
 @dataclass

@@ -3,7 +3,7 @@
 `model_card` reads a plain dict; every key may be missing:
 
     name       title
-    template   the prompt template's name, `prompt` an example of it
+    template   the prompt template, `template_name` its name if that is another, `prompt` an example of it
     scores     {metric: value}, {model: {metric: value}}, or what `distill eval --json` writes
     recipe     the exact YAML it was trained with
     manifest   what it was trained on: {"sources": [{"id", "rows", "licence"}]} or {"sources": {id: ...}}
@@ -104,7 +104,8 @@ def _what(model: Any) -> str:
 def _prompt(card: dict[str, Any]) -> str:
     if not card.get("prompt"):
         return ""
-    named = f"It was trained with the template `{card['template']}`. " if card.get("template") else ""
+    called = card.get("template_name") or card.get("template")
+    named = f"It was trained with the template `{called}`. " if called else ""
     return f"## Prompt\n\n{named}A question reads:\n\n```text\n{card['prompt']}\n```"
 
 

@@ -142,7 +142,7 @@ def describe_template(name: str, tokenizer: Any) -> dict[str, Any]:
     template = get_template(name)
     example = template.prompt(Record("请用一句话介绍长城。", output=""))
     return {
-        "template": name, "prompt": example, "stop": list(template.stop),
+        "template": template.told, "template_name": template.name, "prompt": example, "stop": list(template.stop),
         "chat_template": jinja(template, tokenizer),
     }  # fmt: skip
 

@@ -49,6 +49,20 @@ def test_what_differs_is_named(options: dict, model: dict, data: dict, sentence:
         )  # fmt: skip
 
 
+def test_a_template_of_ones_own_is_known_by_its_fields(ground: Path) -> None:
+    """On both sides of the capture; the file may be elsewhere later."""
+    own = ground / "own.yaml"
+    own.write_text('user: "用户：{q}\\n助手："\n', encoding="utf-8")
+    store = made(ground, "own", template=str(own), teacher_template=str(own))
+    model = distiller(ground, "sp", TERMS, signals=StoredSignals(str(store)))
+    assert batch_of(model, ground, [0], template=str(own), teacher_template=str(own))
+    own.write_text('user: "{q}\\n"\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"data.template is 'own', the signals in .* with 'own' with other fields"):
+        batch_of(model, ground, [0], template=str(own))
+    with pytest.raises(ValueError, match=r"data.template is 'qa', the signals in .* with 'own'$"):
+        batch_of(model, ground, [0])
+
+
 def test_a_teacher_of_the_same_name_is_known_by_its_weights(ground: Path) -> None:
     store = ground / "plain"
     if not store.exists():

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from data_gen.outputs import block_writer
 from data_gen.records import Record, write_records
+from data_gen.templates import get_template
 from distill.cli import main
 from distill.files import run_alone
 from tests import tiny
@@ -345,3 +346,21 @@ def test_classes_of_ones_own_lie_beside_the_recipe(
     Path("minds.py").write_text("from pytorch_lightning import Callback\nclass Minder(Callback): pass\n")
     assert fit("--trainer.callbacks+=minds.Mynder") == 2
     assert "trainer.callbacks: minds has no class 'Mynder' (did you mean 'Minder'?)" in capsys.readouterr().err
+
+
+def test_a_template_of_ones_own_stays_with_the_model(ground: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever scores, exports or talks to it has no need of the file; a run goes on with the one it began with."""
+    own = Path("我的.yaml")
+    own.write_text('user: "用户：{q}\\n助手："\nstop: ["\\n用户："]\n', encoding="utf-8")
+    assert fit("--data.template=我的.yaml", "--trainer.max_epochs=1") == 0
+    own.unlink()
+    for model, to in (("run", "exported"), ("exported", "again")):
+        assert main(["eval", model, "--data", "val.jsonl", "--rows", "2", "--max-tokens", "2"]) == 0
+        assert main(["export", model, "-o", to]) == 0
+    told = json.loads(Path("again", "minituo.json").read_text(encoding="utf-8"))
+    assert get_template(told["template"]).user == "用户：{q}\n助手："
+    assert "template `我的`. A question reads:" in Path("again", "README.md").read_text(encoding="utf-8")
+    own.write_text('user: "USER: {q}"\n', encoding="utf-8")
+    capsys.readouterr()
+    assert fit("--data.template=我的.yaml", "--trainer.max_epochs=2") == 2
+    assert "run was trained with another template than '我的' is now" in capsys.readouterr().err

@@ -48,6 +48,7 @@ def test_a_file_can_say_what_a_shipped_one_says(tmp_path: Path) -> None:
         ('user: "问：\\n答："\n', "field 'user' must say once where {q} stands"),
         ('user: "{q}{q}"\n', "field 'user' must say once where {q} stands"),
         ('user: "{q}"\nuser_with_input: "{q}"\n', "must say once where {i} stands"),
+        ('user: "{q}{i}"\n', "{i}, the input, stands in field 'user_with_input'"),
         ('user: "{q}"\nsytem: "{s}"\n', "no field 'sytem' (did you mean 'system'?)"),
         ("user: 3\n", "field 'user' must be a text, not 3"),
         ('user: "{q}"\nstop: "问"\n', "field 'stop' must be a list of texts"),
@@ -68,3 +69,16 @@ def test_names_that_are_none(tmp_path: Path) -> None:
         get_template("chatlm")
     with pytest.raises(DataError, match=r"no template file .*nowhere\.yaml"):
         get_template(str(tmp_path / "nowhere.yaml"))
+
+
+def test_what_a_folder_keeps_of_a_template(tmp_path: Path) -> None:
+    """A name for one that ships, the whole of one's own: its file may lie elsewhere by the time it is needed."""
+    assert all(t.told == name and get_template(t.told) == t for name, t in TEMPLATES.items())
+    said = 'user: "USER: {q}\\u2028回答："\nuser_with_input: "{q}（{i}）"\nstop: ["USER:"]\n'
+    template = get_template(write(tmp_path / "我的.yaml", said))
+    (tmp_path / "我的.yaml").unlink()
+    assert get_template(template.told) == template
+    assert template.name == "我的"
+    assert get_template(write(tmp_path / "qa.yaml", said)).told != "qa", "another one of a shipped one's name"
+    with pytest.raises(DataError, match=r"what the folder says of its template is damaged.* name one with --template"):
+        get_template(template.told[:-9])
