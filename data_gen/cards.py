@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ def card(name: str) -> str:
     if name.endswith((".yaml", ".yml")) or name in mix_names():
         return mix_card(load_mix(name))
     known = load_registry()
+    beside = Path(name).with_suffix(".manifest.json")
+    if name not in known and beside.is_file():
+        raise DataError(f"the card of {name} is made of its manifest: distill datasets card {shlex.quote(str(beside))}")
     if name not in known:
         raise DataError(no_source(name, [*known, *mix_names()]).replace("no source", "no source and no mix", 1))
     return source_card(known[name], list(known))

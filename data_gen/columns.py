@@ -46,6 +46,9 @@ def from_columns(columns: Mapping[str, str]) -> Callable[[Any], Record]:
         if target not in COLUMNS:
             raise DataError(f"--columns: a record has no {target!r}{nearest(target, COLUMNS)}")
     if "output" not in columns:
+        for target, name in columns.items():
+            if "=" in name:
+                raise DataError(f"--columns: {target}={name} is one column; between two there is a comma: , and not ，")
         raise DataError("--columns must say which column is the output, as in output=answer")
 
     def convert(row: Any) -> Record:
@@ -111,11 +114,8 @@ def unknown_form(row: Any, path: str) -> DataError:
         return DataError(
             f"these columns are no known form: {shown}; where the rows are the list {lists[0]!r}, say so: {where}"
         )
-    separated = next((mark for mark in ";|\t" if len(names) == 1 and mark in names[0]), "")
-    if separated:
-        return DataError(
-            f"one column, {shown!r}: cells are separated by commas (.csv) or tabs (.tsv), not {separated!r}"
-        )
+    if names == ["text"] and "\t" in str(row["text"]):
+        return DataError("there are tabs in these lines: call the file .tsv, and they are cells under column names")
     import yaml
 
     columns = proposed(row) or {"instruction": "title", "output": "answer"}

@@ -172,6 +172,9 @@ def _header(place: Place, reader: Iterator[list[str]]) -> list[str]:
     names = [name.strip() or f"column_{n}" for n, name in enumerate(head, 1)] if any(head) else head
     if not writable(names):
         raise DataError(f"{place}, line 1: column names that are not UTF-8 (GBK? iconv -f gb18030 -t utf-8 converts)")
+    if len(names) == 1 and (mark := next((mark for mark in ";|\t" if mark in names[0]), "")):
+        known = "cells are separated by commas (.csv) or tabs (.tsv)"
+        raise DataError(f"{place}, line 1: one column, {names[0]!r}: {known}, not {mark!r}")
     if not all(names) or len(set(names)) < len(names):
         raise DataError(f"{place}, line 1: the first line must name every column once, found {names}")
     return names

@@ -117,9 +117,12 @@ def iter_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 row = orjson.loads(line.rstrip(b"\r\n"))
             except orjson.JSONDecodeError as error:
+                import shlex  # here: most rows are read
+
                 what = f"{error.msg} (column {error.colno})"
                 other = path.suffix not in {".jsonl", ".json"}
-                hint = f"; to make records of it: distill sample {_named(path)} --convert -o {path.stem}.jsonl"
+                name, out = map(shlex.quote, (_named(path), f"{path.stem}.jsonl"))
+                hint = f"; to make records of it: distill sample {name} --convert -o {out}"
                 raise DataError(f"{path}, line {number} is not valid JSON: {what}{hint * other}") from None
             yield _object(path, f"line {number}", row)
 

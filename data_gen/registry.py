@@ -12,6 +12,7 @@ of the archive they come in, too; a missing file's error says what to fetch and 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -116,8 +117,10 @@ def no_source(name: str, known: Iterable[str]) -> str:
     """What to say of a name that is no source's: what else has it, or which source has nearly it."""
     if (Path(__file__).parent / "mix_recipes" / f"{name}.yaml").is_file():
         return f"no source {name!r}, that is a mix: distill sample --mix {name} -o {name}.jsonl"
+    if name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        return f"{name} is no data set; if it is a mix's recipe: distill sample --mix {shlex.quote(name)} -o OUT.jsonl"
     if "/" in name or _is_data_name(name):
-        return f"no source {name!r}; to make one of a file: distill datasets add {name} --id NAME"
+        return f"no source {name!r}; to make one of a file: distill datasets add {shlex.quote(name)} --id NAME"
     beside = sorted(path.name for path in Path().glob(f"{escape(name)}.*") if _is_data_name(path.name))
     return f"no source {name!r}{nearest(name, known)}; a file is named as ./{beside[0] if beside else name}"
 

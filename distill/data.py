@@ -126,9 +126,9 @@ class InstructionData(pl.LightningDataModule):
         records = [records[r] for r in kept]
         if not records:
             raise DistillError(f"data.{part}: no usable row in {', '.join(self.files[part])}")
-        unknown = model.student_view.tokenizer.unk_token
+        unknown = f"{model.student_view.tokenizer.unk_token} is {'learnt' if part == 'train' else 'scored'}"
         _tell(student.unknown, f"{part}: at {student.unknown} places in answers the student's tokenizer has no "
-                                    f"entry, {unknown} is learnt there")  # fmt: skip
+                                    f"entry, {unknown} there")  # fmt: skip
         _tell(student.cut, f"{part}: {student.cut} of {len(records)} answers cut at {self.max_length} tokens")
         self.records[part] = records
         return EncodedRows(student, model.student_pad, self._teach(model, part, records, student), self.width)

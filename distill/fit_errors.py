@@ -54,6 +54,9 @@ def sentence(message: str) -> str:
     if unknown:
         name = next(group for group in unknown.groups() if group)
         return _unknown_key(f"{key}.{name}" if key else name)
+    dotted = re.search(r"Expected a dot import path string: ([\w.]+):(\w+)", text)
+    if dotted:
+        return f"{key}: in a recipe a class is named with dots alone, {dotted[1]}.{dotted[2]}"
     recipe = re.match(r"unrecognized arguments: (\S+\.ya?ml)", text)
     if recipe:
         return f"unrecognized arguments: {recipe[1]}; a recipe is named as --config {recipe[1]}"

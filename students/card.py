@@ -144,7 +144,7 @@ def _licence(sources: list[dict[str, Any]]) -> str:
     unclear = [s["id"] for s in sources if not s["licence"] or "unclear" in (s["licence"] + s["note"]).lower()]
     text = "## Licence\n\nThe weights come of the sources above and of the teacher's answers; their terms apply."
     if closed:
-        text += f"\n\n**Not for commercial use**: {', '.join(closed)} forbid it."
+        text += f"\n\n**Not for commercial use**: {', '.join(closed)} forbid{'s' * (len(closed) == 1)} it."
     if unclear:
         text += (
             f"\n\nThe rights of {', '.join(unclear)} are unclear: ask before you publish what you make of this model."

@@ -93,7 +93,7 @@ def load_class(name: str, known: Mapping[str, str], what: str) -> type:
     path = known.get(name, name)
     module, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
     if not module:
-        raise DataError(f"unknown {what} {name!r}{nearest(name, known)}")
+        raise DataError(f"unknown {what} {name!r}{nearest(name, known)}; one of yours is named as module:Class")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -157,7 +157,7 @@ def add(argv: list[str]) -> int:
     parser.add_argument("--at", default="", metavar="KEY", help="where the rows are, in a JSON file that is one object")
     args = parser.parse(argv)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", args.id):
-        raise DataError(f"--id {args.id!r}: an id is made of letters, digits, - and _")
+        raise DataError(f"--id {args.id!r}: an id is made of ASCII letters, digits, - and _")
     out = Path("sources") / f"{args.id}.yaml"
     if out.exists() and not args.force:
         raise DataError(f"{out} exists already; choose another --id or add --force to replace it")

@@ -24,6 +24,10 @@ CASES: list[tuple[str, str]] = [
     (f"{FIT} --data.train none.jsonl", "no file none.jsonl"),
     (f"{FIT} --data.val none.jsonl", "no file none.jsonl"),
     ("fit --config none.yaml", "no file none.yaml"),
+    (
+        f"{FIT} --model.teacher.class_path mine:Own",
+        "model.teacher: in a recipe a class is named with dots alone, mine.O",
+    ),
     ("fit good.yaml", "a recipe is named as --config good.yaml"),
     ("validate --config good.yaml --ckpt_path none.ckpt", "none.ckpt"),
     ("sample ./none.jsonl -o new.jsonl", "no file none.jsonl"),

@@ -86,9 +86,41 @@ def test_other_separators_and_many_columns(capsys: pytest.CaptureFixture[str]) -
     Path("in.csv").write_text("question;answer\n问;答\n")
     assert main(["sample", "./in.csv", "--convert", "-o", "out.jsonl"]) == 2
     assert "cells are separated by commas (.csv) or tabs (.tsv), not ';'" in capsys.readouterr().err
+    Path("in.csv").write_text("question;answer\n问;一,二\n")  # a comma of the text is no separator
+    assert main(["sample", "./in.csv", "-o", "out.jsonl"]) == 2
+    assert "in.csv, line 1: one column, 'question;answer': cells are separated by" in capsys.readouterr().err
+    Path("in.txt").write_text("question\tanswer\n问\t答\n")
+    assert main(["sample", "./in.txt", "--convert", "-o", "out.jsonl"]) == 2
+    assert "there are tabs in these lines: call the file .tsv" in capsys.readouterr().err
     Path("many.jsonl").write_text(json.dumps({f"c{n}": n for n in range(60)}) + "\n")
     assert main(["sample", "./many.jsonl", "--convert", "-o", "out.jsonl"]) == 2
     assert "c11 and 48 more; say which is which (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["instruction=题目，output=答案", "instruction=题目 output=答案"])
+def test_another_comma_is_told(columns: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in.csv").write_text("题目,答案\n问,答\n", encoding="utf-8")
+    assert main(["sample", "./in.csv", "--columns", columns, "-o", "out.jsonl"]) == 2
+    assert f"--columns: {columns} is one column; between two there is a comma: , and not ，" in capsys.readouterr().err
+
+
+def test_what_is_proposed_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names with spaces are one word; a manifest or a recipe taken for a data set is told what it is for."""
+    samples.write("known.jsonl")
+    Path("导出 一.csv").write_text("instruction,output\n问,答\n", encoding="utf-8")
+    Path("混 合.yaml").write_text("name: m\nsources: {./known.jsonl: all}\n", encoding="utf-8")
+
+    def proposed(*command: str) -> list[str]:
+        assert main([*command]) == 2
+        return shlex.split(capsys.readouterr().err.split("distill ")[-1])
+
+    assert (
+        main(proposed("generate", "--strategy=answer", "--teacher=scripted", "--instructions=导出 一.csv", "-o=x")) == 0
+    )
+    assert [record.output for record in read_records("导出 一.jsonl")] == ["答"]
+    assert main(proposed("sample", "混 合.yaml", "-o", "all.jsonl")) == 0
+    assert main(proposed("datasets", "card", "OUT.jsonl")) == 0
+    assert "# m\n" in capsys.readouterr().out
 
 
 def test_inputs_of_unlike_columns(capsys: pytest.CaptureFixture[str]) -> None:
