@@ -51,7 +51,15 @@ def detect_format(path: Path) -> str:
             return _json_kind(file.read(SNIFF))
     if suffix in SUFFIXES:
         return SUFFIXES[suffix]
-    raise DataError(f"{path}: unknown kind of file {suffix!r}{nearest(suffix, [*SUFFIXES, '.json', *ENDINGS])}")
+    raise DataError(unknown_kind(path))
+
+
+def unknown_kind(path: Path) -> str:
+    """What to say of a file that nothing here reads."""
+    suffix = Path(bare_name(path.name)).suffix
+    if suffix.lower() in SPREADSHEETS:
+        return f"{path} is a spreadsheet: save it as CSV UTF-8 (.csv) there"
+    return f"{path}: unknown kind of file {suffix!r}{nearest(suffix, [*SUFFIXES, '.json', *ENDINGS])}"
 
 
 def _json_kind(head: bytes) -> str:
@@ -203,6 +211,7 @@ READERS: dict[str, Reader] = {
     "text": _plain_text,
 }
 FORMATS = (*READERS, "tar", "zip")
+SPREADSHEETS = {".xlsx", ".xls", ".ods", ".et"}
 SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

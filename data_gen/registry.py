@@ -26,7 +26,7 @@ from data_gen.archives import ENDINGS
 from data_gen.columns import from_columns
 from data_gen.converters import CONVERTERS, Converter, guess
 from data_gen.errors import no_file
-from data_gen.formats import PACKED, SUFFIXES, bare_name, read_rows
+from data_gen.formats import PACKED, SUFFIXES, bare_name, read_rows, unknown_kind
 from data_gen.records import DataError, Record
 from data_gen.rows import Tally
 from data_gen.source_yaml import Licence, Source, SourceFile, load_source
@@ -119,6 +119,8 @@ def no_source(name: str, known: Iterable[str]) -> str:
         return f"no source {name!r}, that is a mix: distill sample --mix {name} -o {name}.jsonl"
     if name.endswith((".yaml", ".yml")) and Path(name).is_file():
         return f"{name} is no data set; if it is a mix's recipe: distill sample --mix {shlex.quote(name)} -o OUT.jsonl"
+    if Path(name).is_file() and not _is_data_name(name):
+        return unknown_kind(Path(name))
     if "/" in name or _is_data_name(name):
         return f"no source {name!r}; to make one of a file: distill datasets add {shlex.quote(name)} --id NAME"
     beside = sorted(path.name for path in Path().glob(f"{escape(name)}.*") if _is_data_name(path.name))

@@ -118,6 +118,9 @@ def test_what_is_proposed_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> N
         main(proposed("generate", "--strategy=answer", "--teacher=scripted", "--instructions=导出 一.csv", "-o=x")) == 0
     )
     assert [record.output for record in read_records("导出 一.jsonl")] == ["答"]
+    Path("表.xlsx").write_bytes(b"PK")
+    assert main(["sample", "表.xlsx", "-o", "out.jsonl"]) == 2
+    assert "distill: 表.xlsx is a spreadsheet" in capsys.readouterr().err
     assert main(proposed("sample", "混 合.yaml", "-o", "all.jsonl")) == 0
     assert main(proposed("datasets", "card", "OUT.jsonl")) == 0
     assert "# m\n" in capsys.readouterr().out

@@ -67,6 +67,7 @@ FATAL = {
     "not.arrow": (b"nothing of the kind", "not readable as Parquet or Arrow"),
     "not.tar.gz": (gzip.compress(b"no archive" * 100), "damaged or cut off"),
     "odd.docx": (b"x", "unknown kind of file '.docx'"),
+    "odd.xlsx": (b"PK", "is a spreadsheet: save it as CSV UTF-8"),
 }
 
 
