@@ -21,6 +21,8 @@ def no_file(path: Path) -> str:
         return f"{path} is a folder; name the file in it"
     if path.exists():
         return f"{path} is no ordinary file, and may be read more than once; write what it gives to a file first"
+    if any((place / "sources" / f"{path}.yaml").is_file() for place in (Path(), Path(__file__).parent)):
+        return f"no file {path}; of the source of that name: distill sample {path} --convert -o {path}.jsonl"
     import difflib
 
     try:

@@ -60,7 +60,12 @@ def sentence(message: str) -> str:
     recipe = re.match(r"unrecognized arguments: (\S+\.ya?ml)", text)
     if recipe:
         return f"unrecognized arguments: {recipe[1]}; a recipe is named as --config {recipe[1]}"
-    return _wrong_type(key, detail) if key else re.sub(r"\b(fit|validate|test|predict)\.(?=model|data)", "", text)
+    if key:
+        return _wrong_type(key, detail)
+    text = re.sub(r"\b(fit|validate|test|predict)\.(?=model|data)", "", text)
+    if re.match(r"the following arguments are required: (model|data)\.", text):
+        text += "; they are of a recipe, --config my.yaml, that 'distill recipes cp sft_student my.yaml' begins"
+    return text
 
 
 def first_sentence(error: BaseException) -> str:

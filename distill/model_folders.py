@@ -28,6 +28,9 @@ def model_folder(path: str) -> str:
             f"{path} has no student/ yet: let its training end, or make a folder of a checkpoint: "
             f"distill export {folder / 'checkpoints' / 'last.ckpt'} -o FOLDER"
         )
+    runs = [] if (folder / "config.json").is_file() else sorted(folder.glob("*/student/config.json"))
+    if runs:
+        raise DistillError(f"{path} is no model, but runs are in it: name one, such as {runs[0].parent.parent}")
     if folder.suffix == ".ckpt" and folder.is_file():
         raise DistillError(f"{path} is a checkpoint; make a folder of it first: distill export {path} -o FOLDER")
     return path

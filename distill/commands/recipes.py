@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         print(_recipe(args.name).read_text(encoding="utf-8"), end="")
         return 0
     if not args.path:
-        raise DistillError(f"where to? Say: distill recipes cp {args.name} my.yaml")
+        raise DistillError(f"where to? Say: distill recipes cp {_recipe(args.name).stem} my.yaml")
     target = copy_recipe(args.name, Path(args.path), args.force)
     verb = "generate" if "strateg" in target.read_text(encoding="utf-8") else "fit"
     print(f"{target}: edit it, then: distill {verb} --config {target}")

@@ -28,6 +28,15 @@ CASES: list[tuple[str, str]] = [
         f"{FIT} --model.teacher.class_path mine:Own",
         "model.teacher: in a recipe a class is named with dots alone, mine.O",
     ),
+    (
+        "fit --model.student tiny",
+        "data.train; they are of a recipe, --config my.yaml, that 'distill recipes cp sft_student",
+    ),
+    (
+        f"{FIT} --data.train coig",
+        "no file coig; of the source of that name: distill sample coig --convert -o coig.jsonl",
+    ),
+    ("recipes cp kd_studnt", "did you mean 'kd_student'"),
     ("fit good.yaml", "a recipe is named as --config good.yaml"),
     ("validate --config good.yaml --ckpt_path none.ckpt", "none.ckpt"),
     ("sample ./none.jsonl -o new.jsonl", "no file none.jsonl"),

@@ -26,6 +26,8 @@ def test_a_run_means_its_student(run: Path) -> None:
     (run / "student" / "config.json").write_text("{}")
     assert model_folder(str(run)) == str(run / "student")
     assert model_folder(str(run / "student")) == str(run / "student")
+    with pytest.raises(DistillError, match=f"is no model, but runs are in it: name one, such as {run}$"):
+        model_folder(str(run.parent))
     assert trained_template(str(run)) == trained_template(str(run / "student")) == "alpaca"
 
 
