@@ -105,6 +105,9 @@ def _teacher(args: Any) -> Any:
         return build("teacher of signals", name, {}, {k: v for k, v in said.items() if v not in {None, "auto"}})
     if args.model:
         raise DistillError("--model is what a class of yours is given; name a model's folder with --teacher itself")
+    module, _, kind = name.rpartition(".")
+    if module and Path(f"{module.replace('.', '/')}.py").is_file():
+        raise DistillError(f"no folder {name}; a class of yours is named with a colon here, {module}:{kind}")
     from teachers.loading import device_here
     from teachers.panda import PandaTeacher
 

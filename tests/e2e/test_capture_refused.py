@@ -49,6 +49,14 @@ def test_what_differs_is_named(options: dict, model: dict, data: dict, sentence:
         )  # fmt: skip
 
 
+def test_a_class_with_a_dot(ground: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a recipe has it."""
+    monkeypatch.chdir(ground)
+    Path("own_teacher.py").touch()
+    assert main(["capture", "train.jsonl", "--teacher", "own_teacher.Mine", "-o", "no"]) == 2
+    assert "a class of yours is named with a colon here, own_teacher:Mine" in capsys.readouterr().err
+
+
 def test_a_template_of_ones_own_is_known_by_its_fields(ground: Path) -> None:
     """On both sides of the capture; the file may be elsewhere later."""
     own = ground / "own.yaml"
