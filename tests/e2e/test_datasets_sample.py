@@ -257,8 +257,14 @@ def test_check_tells_of_every_file(folder: Path) -> None:
     assert "moss-003-sft-no-tools.jsonl.zip, member moss-003-sft-no-tools.jsonl: 2 rows" in said
     write_raw(folder / "data", "pclue")
     said = run_check(folder, "pclue")
-    assert "18 rows in all files, expected 1,200,705" in said
+    assert re.search(r"pCLUE_train_9.json is not the file it should be: its git blob is .*, expected 77c23d6", said)
     assert "keep it out of training or decontaminate" in said
+    (folder / "sources").mkdir()
+    files = "files: [{name: a.jsonl, path: a.jsonl}, {name: b.jsonl, path: b.jsonl}]"
+    (folder / "sources/two.yaml").write_text(f"id: two\ntitle: two\ntotal_rows: 5\n{files}\nlicence: {{spdx: MIT}}\n")
+    for name in "ab":
+        (folder / f"{name}.jsonl").write_text('{"instruction": "q", "output": "a"}\n' * 2)
+    assert "4 rows in all files, expected 5" in run_check(folder, "two")
 
 
 def run_check(folder: Path, name: str) -> str:

@@ -199,14 +199,13 @@ def test_a_licence_of_the_packaging_alone_is_marked_wherever_it_stands(capsys: p
 
 
 def test_a_filter_of_licences_knows_what_a_name_does_not_tell() -> None:
-    """baike is MIT by its repository, luotuo-alpaca Apache-2.0 by a tag: neither is kept by the name alone."""
+    """baike is MIT by its repository, luotuo-alpaca-gpt4 Apache-2.0 by a tag: neither is kept by the name alone."""
     known = load_registry()
-    rows = [json.dumps({"title": "问", "desc": "", "answer": "答", "instruction": "问", "output": "答"})]
-    for name, spdx, more in (("baike", "MIT", "unclear"), ("luotuo-alpaca", "Apache-2.0", "noncommercial")):
+    row = {"title": "问", "desc": "", "answer": "答", "instruction_zh": "问", "input_zh": "", "output_zh": "答"}
+    for name, spdx, more in (("baike", "MIT", "unclear"), ("luotuo-alpaca-gpt4", "Apache-2.0", "noncommercial")):
         for file in known[name].files:
             Path("data", name).mkdir(parents=True, exist_ok=True)
-            opened, closed = "[]" if file.format == "json" else ["", ""]
-            Path("data", name, file.name).write_text(f"{opened}{rows[0]}{closed}\n")
+            Path("data", name, file.name).write_text(json.dumps(row) + "\n")
         mix = f"name: m\ndedup: none\nsources: {{{name}: all}}\n"
         Path("plain.yaml").write_text(f"{mix}licences: [{spdx}]\n")
         assert build_mix("plain.yaml", f"{name}.jsonl")["sources"][0]["taken"] == 0
