@@ -9,7 +9,7 @@ from typing import Any
 
 from data_gen.columns import from_columns
 from data_gen.converters import CONVERTERS
-from data_gen.errors import no_file
+from data_gen.errors import no_file, of_yaml
 from data_gen.formats import FORMATS
 from data_gen.licences import terms_of
 from data_gen.records import DataError
@@ -190,7 +190,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         _refuse_repeated(path, node)
         values = loader.construct_document(node) if node is not None else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid YAML: {error}") from None
+        raise DataError(f"{path} is not valid YAML, {of_yaml(error)}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path} must hold 'key: value' lines, found {type(values).__name__}")
     return values

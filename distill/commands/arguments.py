@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data_gen.errors import no_file
+from data_gen.errors import no_file, of_yaml
 from data_gen.records import DataError
 from teachers.base import nearest
 
@@ -116,11 +116,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise DataError(no_file(path))
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DataError(f"{path}, line {line} is not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid YAML: {error}") from None
+        raise DataError(f"{path} is not valid YAML, {of_yaml(error)}") from None
     if not isinstance(values, dict):
         raise DataError(f"{path} must hold 'key: value' lines, found {type(values).__name__}")
     return values

@@ -63,7 +63,7 @@ CASES: list[tuple[str, str]] = [
     ("eval llama --data mute.jsonl", "no record with an answer"),
     ("validate --config good.yaml --data.val null", "data.val"),
     # recipes
-    ("fit --config notyaml.yaml", "notyaml.yaml, line"),
+    ("fit --config notyaml.yaml", "notyaml.yaml is not valid YAML, line"),
     ("fit --config binary.yaml", "binary.yaml is not valid YAML"),
     ("fit --config list.yaml", "list.yaml must hold 'key: value' lines"),
     ("fit --config key.yaml", "did you mean 'model.learning_rate'"),
@@ -71,7 +71,7 @@ CASES: list[tuple[str, str]] = [
     ("fit --config loss_key.yaml", "did you mean 'weight'"),
     ("fit --config loss_value.yaml", "model.losses.weight: expected float, got 'much'"),
     ("fit --config teacher_key.yaml", "did you mean 'path'"),
-    ("generate --config notyaml.yaml", "notyaml.yaml, line"),
+    ("generate --config notyaml.yaml", "notyaml.yaml is not valid YAML, line"),
     ("generate --config generate.yaml", "did you mean 'strategy'"),
     ("sample --config sample.yaml", "did you mean 'rows'"),
     ("sample --mix mixkey.yaml -o new.jsonl", "did you mean 'rows'"),

@@ -50,7 +50,7 @@ def test_torn_files_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> N
     for command in ("eval run --data val.jsonl", "export run -o new", "chat run"):
         assert "cannot load a tokenizer from run/student" in refused(command, capsys)
     (run / "recipe.yaml").write_text("model: [")
-    assert "recipe.yaml, line 1 is not valid YAML" in refused(FIT, capsys)
+    assert "recipe.yaml is not valid YAML, line 1: " in refused(FIT, capsys)
     assert not Path("new").exists()
 
 

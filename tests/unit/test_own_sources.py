@@ -117,7 +117,7 @@ def test_wrong_yaml_is_told_what_is_wrong(what: str) -> None:
 def test_yaml_that_is_none(tmp_path: Path) -> None:
     path = shown("sources/mine.yaml")
     path.write_text("id: [")
-    with pytest.raises(DataError, match=r"mine.yaml is not valid YAML"):
+    with pytest.raises(DataError, match=r"mine.yaml is not valid YAML, line 2: [^\n]*$"):
         load_registry()
     path.write_text("- a list")
     with pytest.raises(DataError, match=r"mine.yaml must hold 'key: value' lines, found list"):
